@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# make demo | test | lint | sanitize | bench | wheel | clean
+# Needs Python >= 3.10 (with venv), a C++20 compiler and make; everything else goes into .venv.
+
+PYTHON ?= python3
+CXX ?= c++
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+# Every pip below, and the build environments that it makes, obey the pins.
+export PIP_CONSTRAINT := constraints.txt
+export PIP_BUILD_CONSTRAINT := constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export MPLBACKEND := Agg
+
+BUILD_TOOLS := scikit-build-core pybind11 cmake ninja
+KERNEL_TESTS := tests/test_fft_convolve.py tests/test_richardson_lucy.py tests/test_rl_pointwise.py
+# Python sources are used in place; these are what an installation has to be repeated for.
+SOURCES := pyproject.toml constraints.txt CMakeLists.txt csrc/CMakeLists.txt \
+           $(wildcard csrc/*/*.cpp csrc/*/*.hpp)
+INSTALL := $(PY) -m pip install --quiet --no-build-isolation
+say = @printf '\n== %s\n' $(1)
+
+.PHONY: help demo test simd-tests lint sanitize bench wheel clean
+
+help:
+	@sed -n '2,3s/^# //p' Makefile
+
+demo: $(VENV)/.installed-demo
+	$(call say,"demo: blurring and restoring a synthetic specimen into demo/")
+	$(BIN)/otfuse demo
+
+test: $(VENV)/.installed-test
+	$(call say,"test: the whole test suite")
+	$(PY) -m pytest
+	@$(MAKE) --no-print-directory simd-tests
+
+# The suite above ran on the best instruction set of this machine; the kernels also run on the others.
+simd-tests: $(VENV)/.installed-test
+	@best=$$($(PY) -c 'import otfuse; print(otfuse.simd_level())'); \
+	for level in avx2 baseline; do \
+	  if [ $$level = $$best ]; then continue; fi; \
+	  if ! OTFUSE_SIMD=$$level $(PY) -c 'import otfuse; otfuse.simd_level()' 2>/dev/null; then \
+	    printf '\n== test: no %s on this processor\n' $$level; continue; fi; \
+	  printf '\n== test: the kernels again with OTFUSE_SIMD=%s\n' $$level; \
+	  OTFUSE_SIMD=$$level $(PY) -m pytest -q -m 'not slow' $(KERNEL_TESTS) || exit 1; \
+	done
+
+lint: $(VENV)/.installed-lint
+	$(call say,"lint: ruff")
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(call say,"lint: clang-format")
+	find csrc -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' | xargs $(BIN)/clang-format --dry-run -Werror
+	$(call say,"lint: mypy on the package")
+	$(BIN)/mypy
+
+# Both runtimes are preloaded because Python itself is not built with them; leaks are not looked
+# for because the interpreter keeps memory until it exits.
+sanitize: $(VENV)/.installed-test build/sanitize-venv/.ready
+	$(call say,"sanitize: building with AddressSanitizer and UBSan")
+	$(PY) -m pip --python build/sanitize-venv/bin/python install --quiet --no-build-isolation \
+	  --no-deps --no-cache-dir --force-reinstall \
+	  -C build-dir=build/sanitize -C cmake.define.OTFUSE_SANITIZE=ON -C install.strip=false .
+	$(call say,"sanitize: the kernel tests")
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+	build/sanitize-venv/bin/python -m pytest -q -m 'not slow' --timeout=900 $(KERNEL_TESTS)
+
+bench: $(VENV)/.installed-bench
+	$(call say,"bench: timing against plain torch and the installed peers")
+	$(PY) bench/run.py
+	$(PY) bench/table.py
+
+# Built the way a user's pip builds it, then imported without the source tree.
+wheel: $(VENV)/.installed-test build/wheel-venv/.ready
+	$(call say,"wheel: building into dist/")
+	rm -rf dist
+	$(PY) -m pip wheel --quiet --no-deps --no-cache-dir --wheel-dir dist .
+	$(PY) -m pip --python build/wheel-venv/bin/python install --quiet --no-deps --force-reinstall dist/*.whl
+	cd build && wheel-venv/bin/python -c "import otfuse; otfuse.show_config()"
+	cd build && wheel-venv/bin/otfuse --help >/dev/null
+	@ls -l dist
+
+clean:
+	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/.created: constraints.txt
+	$(call say,"environment: $(VENV) with $$($(PYTHON) --version)")
+	@$(PYTHON) -m venv $(VENV) || { echo "python cannot make virtual environments; install its venv module (Debian: python3-venv)"; exit 1; }
+	$(PY) -m pip install --quiet $(BUILD_TOOLS)
+	@touch $@
+
+$(VENV)/.installed-demo: $(VENV)/.created $(SOURCES)
+	$(call say,"install: otfuse and what it needs into $(VENV)")
+	$(INSTALL) -C build-dir=build/venv -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.created $(SOURCES)
+	$(call say,"install: otfuse with its test extra into $(VENV)")
+	$(INSTALL) -C build-dir=build/venv -e '.[test]'
+	@touch $@ $(VENV)/.installed-demo
+
+$(VENV)/.installed-lint: $(VENV)/.installed-test
+	$(call say,"install: the linters")
+	$(PY) -m pip install --quiet ruff mypy clang-format
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.created $(SOURCES)
+	$(call say,"install: otfuse with its bench extra into $(VENV)")
+	$(INSTALL) -C build-dir=build/venv -e '.[bench]'
+	@touch $@ $(VENV)/.installed-demo
+
+# An environment of its own that borrows the packages of $(VENV), but not its editable otfuse:
+# the hook of an editable installation is not followed through another environment's path file.
+build/%-venv/.ready: $(VENV)/.created
+	@mkdir -p build
+	@$(PYTHON) -m venv --without-pip build/$*-venv
+	@$(PY) -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	  > "$$(build/$*-venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/borrowed.pth"
+	@touch $@

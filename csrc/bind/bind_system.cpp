@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <pybind11/stl.h>
+
+#include "bind/bind.hpp"
+#include "cpu/engine.hpp"
+#include "cpu/workspace.hpp"
+
+namespace otfuse {
+
+void bind_system(pybind11::module_& m) {
+  m.def("simd_level", &simd_level, "Instruction set in force.");
+  m.def("simd_levels", &simd_levels, "Instruction sets of this processor, best first.");
+  m.def("set_simd", &set_simd, pybind11::arg("level"),
+        "Force an instruction set; spectra made before are no longer valid.");
+  m.def("clear_workspaces", &clear_workspaces,
+        "Give memory kept between calls back to the system; returns its bytes.");
+#if defined(OTFUSE_CUDA_ARCHITECTURES)
+  m.attr("cuda_architectures") = OTFUSE_CUDA_ARCHITECTURES;
+#else
+  m.attr("cuda_architectures") = "";
+#endif
+}
+
+}  // namespace otfuse

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a launcher is told: plain sizes and pointers. Axes are (z, y, x), x fastest; sizes and
+// strides count elements, not bytes. Fewer axes have leading extents of 1.
+#pragma once
+
+#include <cstdint>
+
+namespace otfuse {
+
+struct Extents {
+  int64_t z = 1, y = 1, x = 1;
+  bool operator==(const Extents&) const = default;
+  int64_t count() const { return z * y * x; }
+};
+
+// Where an array lies on the periodic grid of the transform: its first element at `offset`
+// (0 <= offset < grid), its extents at most the grid's; it may wrap around.
+struct Window {
+  Extents offset, extent;
+};
+
+template <class real_t>
+struct Field {
+  real_t* data = nullptr;  // (batch, z, y, x)
+  Extents stride;
+  int64_t batch_stride = 0;
+  Window window;
+
+  explicit operator bool() const { return data != nullptr; }
+};
+
+// Item b of a batch is blurred with kernel (b / inner) % kernels.
+struct KernelIndex {
+  int64_t kernels = 1, inner = 1;
+  int64_t of(int64_t b) const { return (b / inner) % kernels; }
+};
+
+template <class real_t>
+struct OtfParams {
+  Extents grid;
+  int64_t kernels;
+  Field<const real_t> kernel;
+  real_t* otf;  // (kernels, otf_size)
+  int threads;
+};
+
+// out = image convolved with kernel, circularly over the grid; adjoint: correlated.
+template <class real_t>
+struct FftConvolveParams {
+  Extents grid;
+  int64_t batch;
+  Field<const real_t> image;  // zero outside its window
+  const real_t* otf;
+  KernelIndex kernel;
+  Field<real_t> out;
+  bool adjoint;
+  int threads;
+};
+
+template <class real_t>
+struct RichardsonLucyParams {
+  Extents grid;
+  int64_t batch;
+  Field<const real_t> image;  // negative: not observed, like everything outside its window
+  const real_t* otf;
+  KernelIndex kernel;
+  Field<const real_t> estimate;  // where the iterations start
+  Field<const real_t> previous;  // the estimate before that; none: the same
+  Field<real_t> out;
+  Field<real_t> out_previous;  // none: not wanted
+  double* divergence;          // (batch, n_iters); none: not wanted
+  const real_t* floor;         // (batch)
+  real_t background;
+  int64_t n_iters, first_iteration;  // iterations already done, for the momentum
+  bool momentum;
+  bool weighted;   // divide by H^T 1: edges or masks lose light
+  bool (*poll)();  // true ends the run early; none: never
+  int threads;
+};
+
+}  // namespace otfuse

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Words that let one header serve the host, several instruction sets of it, and the device.
+#pragma once
+
+#if defined(__CUDACC__)
+#define OTFUSE_HD __host__ __device__ __forceinline__
+#else
+#define OTFUSE_HD inline __attribute__((always_inline))
+#endif
+
+// A function too large to repeat at each call (a line of butterflies, a plane).
+#define OTFUSE_NOINLINE __attribute__((noinline))
+
+// Headers compiled once per instruction set put everything in a namespace named after it:
+// without that the linker keeps one copy of a template, and AVX-512 code reaches old machines.
+#if !defined(OTFUSE_ISA)
+#define OTFUSE_ISA common
+#endif
+#define OTFUSE_BEGIN_ISA_NAMESPACE \
+  namespace otfuse {               \
+  inline namespace OTFUSE_ISA {
+#define OTFUSE_END_ISA_NAMESPACE \
+  }                              \
+  }

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The launchers of one instruction set, as a table: everything above calls through it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/params.hpp"
+
+namespace otfuse {
+
+enum class RatioMode { kClamp, kAdd };
+
+template <class real_t>
+struct RlRatioParams {
+  int64_t count;
+  const real_t *image, *reblurred, *background;
+  real_t floor;
+  RatioMode mode;
+  real_t* out;
+  int threads;
+};
+
+template <class real_t>
+struct RlUpdateParams {
+  int64_t count;
+  const real_t *estimate, *correction, *weight;  // weight: none means 1
+  real_t* out;
+  int threads;
+};
+
+template <class real_t>
+struct Engine {
+  int lanes;
+  int64_t (*otf_size)(const Extents& grid);
+  void (*make_otf)(const OtfParams<real_t>&);
+  void (*fft_convolve)(const FftConvolveParams<real_t>&);
+  bool (*richardson_lucy)(const RichardsonLucyParams<real_t>&);
+  int64_t (*richardson_lucy_bytes)(const RichardsonLucyParams<real_t>&);
+  void (*rl_ratio)(const RlRatioParams<real_t>&);
+  void (*rl_update)(const RlUpdateParams<real_t>&);
+  int64_t (*next_fast_extent)(int64_t n);
+};
+
+// The engine in force: the best instruction set of this processor, or what OTFUSE_SIMD or
+// set_simd asked for.
+template <class real_t>
+const Engine<real_t>& engine();
+
+const std::string& simd_level();
+std::vector<std::string> simd_levels();  // of this processor, best first
+void set_simd(const std::string& level);  // throws std::invalid_argument
+
+}  // namespace otfuse

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Included by engine_f32.cpp and engine_f64.cpp, which are compiled once per instruction set.
+#pragma once
+
+#include "cpu/engine.hpp"
+#include "cpu/pointwise.hpp"
+#include "cpu/richardson_lucy.hpp"
+
+OTFUSE_BEGIN_ISA_NAMESPACE
+
+template <class real_t>
+int64_t otf_size(const Extents& grid) {
+  return layout_of<real_t>(grid)->otf_size();
+}
+
+template <class real_t>
+int64_t fast_extent(int64_t n) {
+  return otfuse::next_fast_extent(n, Layout<real_t>::kWide);
+}
+
+template <class real_t>
+constexpr Engine<real_t> make_engine() {
+  return {Simd<real_t>::kLanes,
+          otf_size<real_t>,
+          make_otf<real_t>,
+          fft_convolve<real_t>,
+          richardson_lucy<real_t>,
+          richardson_lucy_bytes<real_t>,
+          rl_ratio<real_t>,
+          rl_update<real_t>,
+          fast_extent<real_t>};
+}
+
+OTFUSE_END_ISA_NAMESPACE

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The caller's arrays to and from row blocks: the window is cut or padded, rows become lanes.
+#pragma once
+
+#include "cpu/layout.hpp"
+
+OTFUSE_BEGIN_ISA_NAMESPACE
+
+// The index inside the window of grid place i, or -1 outside it.
+inline int64_t window_index(int64_t i, int64_t offset, int64_t extent, int64_t grid) {
+  const int64_t k = i >= offset ? i - offset : i - offset + grid;
+  return k < extent ? k : -1;
+}
+
+// Grid row (z, y) of item b of a field; null outside the window.
+template <class real_t>
+real_t* field_row(const Field<real_t>& f, const Extents& grid, int64_t b, int64_t z, int64_t y) {
+  const Window& w = f.window;
+  const int64_t iz = window_index(z, w.offset.z, w.extent.z, grid.z);
+  const int64_t iy = window_index(y, w.offset.y, w.extent.y, grid.y);
+  if (iz < 0 || iy < 0) return nullptr;
+  return f.data + b * f.batch_stride + iz * f.stride.z + iy * f.stride.y;
+}
+
+// f(first grid x, first window x, count) for the one or two runs of a window along x.
+template <class F>
+void each_run(const Window& w, int64_t nx, F f) {
+  const int64_t run = std::min(w.extent.x, nx - w.offset.x);
+  f(w.offset.x, int64_t(0), run);
+  if (run < w.extent.x) f(int64_t(0), run, w.extent.x - run);
+}
+
+template <class real_t>
+bool is_plain_row(const Field<real_t>& f) {
+  return f.stride.x == 1 && f.window.offset.x == 0;
+}
+
+// L rows of row-major memory (null: fill) to one part (re or im) of a line, and back.
+template <class real_t>
+void rows_to_lanes(const real_t* const* rows, int64_t valid, int64_t nx, real_t fill,
+                   real_t* line) {
+  constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
+  using V = Lanes<real_t>;
+  int64_t x = 0;
+  for (; x + kLanes <= valid; x += kLanes) {
+    V v[kLanes];
+    unroll<kLanes>([&](auto i) {
+      v[i] = rows[i] == nullptr ? broadcast(fill) : load_unaligned(rows[i] + x);
+    });
+    Tile<real_t>::transpose(v);
+    unroll<kLanes>([&](auto i) { store_aligned(line + (x + i) * kStep, v[i]); });
+  }
+  for (; x < nx; ++x) {
+    for (int i = 0; i < kLanes; ++i) {
+      line[x * kStep + i] = rows[i] == nullptr || x >= valid ? fill : rows[i][x];
+    }
+  }
+}
+
+template <class real_t>
+void lanes_to_rows(const real_t* line, int64_t valid, real_t* const* rows) {
+  constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
+  using V = Lanes<real_t>;
+  int64_t x = 0;
+  for (; x + kLanes <= valid; x += kLanes) {
+    V v[kLanes];
+    unroll<kLanes>([&](auto i) { v[i] = load_aligned(line + (x + i) * kStep); });
+    Tile<real_t>::transpose(v);
+    unroll<kLanes>([&](auto i) {
+      if (rows[i] != nullptr) store_unaligned(rows[i] + x, v[i]);
+    });
+  }
+  for (; x < valid; ++x) {
+    for (int i = 0; i < kLanes; ++i) {
+      if (rows[i] != nullptr) rows[i][x] = line[x * kStep + i];
+    }
+  }
+}
+
+// Rows row .. row + 2 L - 1 of grid plane z of item b into a line; `fill` outside the window.
+template <class real_t>
+void load_rows(const Layout<real_t>& l, const Field<const real_t>& f, int64_t b, int64_t z,
+               int64_t row, real_t fill, real_t* line, const Scratch<real_t>& s) {
+  constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
+  const int64_t nx = l.grid.x;
+  const real_t* rows[kStep];
+  for (int i = 0; i < kStep; ++i) {
+    rows[i] = row + i < l.grid.y ? field_row(f, l.grid, b, z, row + i) : nullptr;
+    if (rows[i] == nullptr || is_plain_row(f)) continue;
+    real_t* copy = s.rows + i * nx;
+    std::fill(copy, copy + nx, fill);
+    each_run(f.window, nx, [&](int64_t to, int64_t from, int64_t count) {
+      for (int64_t x = 0; x < count; ++x) copy[to + x] = rows[i][(from + x) * f.stride.x];
+    });
+    rows[i] = copy;
+  }
+  const int64_t valid = is_plain_row(f) ? f.window.extent.x : nx;
+  rows_to_lanes(rows, valid, nx, fill, line);
+  rows_to_lanes(rows + kLanes, valid, nx, fill, line + kLanes);
+}
+
+// The part of a line that lies in the window, to the caller's array.
+template <class real_t>
+void store_rows(const Layout<real_t>& l, const real_t* line, const Field<real_t>& f, int64_t b,
+                int64_t z, int64_t row, const Scratch<real_t>& s) {
+  constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
+  const int64_t nx = l.grid.x;
+  real_t *targets[kStep], *rows[kStep];
+  for (int i = 0; i < kStep; ++i) {
+    targets[i] = row + i < l.grid.y ? field_row(f, l.grid, b, z, row + i) : nullptr;
+    const bool direct = targets[i] == nullptr || is_plain_row(f);
+    rows[i] = direct ? targets[i] : s.rows + i * nx;
+  }
+  const int64_t valid = is_plain_row(f) ? f.window.extent.x : nx;
+  lanes_to_rows(line, valid, rows);
+  lanes_to_rows(line + kLanes, valid, rows + kLanes);
+  if (is_plain_row(f)) return;
+  for (int i = 0; i < kStep; ++i) {
+    if (targets[i] == nullptr) continue;
+    each_run(f.window, nx, [&](int64_t from, int64_t to, int64_t count) {
+      for (int64_t x = 0; x < count; ++x) targets[i][(to + x) * f.stride.x] = rows[i][from + x];
+    });
+  }
+}
+
+OTFUSE_END_ISA_NAMESPACE

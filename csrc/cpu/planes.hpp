@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One plane at a time, while it stays in the L2 cache: y, then x row block by row block. The y
+// axis of a flat image (and of a line) is left to the columns.
+#pragma once
+
+#include "cpu/rows.hpp"
+
+OTFUSE_BEGIN_ISA_NAMESPACE
+
+// In place along y; only the first `rows` rows are wanted afterwards.
+template <class real_t>
+void inverse_y(const Layout<real_t>& l, real_t* plane, int64_t rows, const Scratch<real_t>& s) {
+  if (l.flat) return;
+  for (int64_t b = 0; b < l.kx_blocks; ++b) {
+    const auto line = contiguous_line(plane + b * l.grid.y * l.kStep, l.grid.y);
+    inverse_line(l.y, line, line, {line.base, line.stride, rows, s.bin}, s.chirp);
+  }
+}
+
+// In place along y; only the first `rows` rows hold something, the others count as zero.
+template <class real_t>
+void forward_y(const Layout<real_t>& l, real_t* plane, int64_t rows, const Scratch<real_t>& s) {
+  if (l.flat) return;
+  for (int64_t b = 0; b < l.kx_blocks; ++b) {
+    const auto line = contiguous_line(plane + b * l.grid.y * l.kStep, l.grid.y);
+    forward_line(l.y, {line.base, line.stride, rows, s.zeros}, line, line, s.chirp);
+  }
+}
+
+// What happens to a plane between the frequencies: `op_of(row_block)` makes the pointwise
+// operation of that row block, op(x, complex lanes) -> complex lanes, then op.finish().
+template <class real_t, class OpOf>
+void turn_plane(const Layout<real_t>& l, real_t* plane, int64_t rows, const OpOf& op_of,
+                const Scratch<real_t>& s) {
+  inverse_y(l, plane, rows, s);
+  for (int64_t b = 0; b < l.row_blocks(rows); ++b) {
+    gather_rows(l, plane, b * l.kStep, rows, s.line);
+    auto op = op_of(b);
+    turn_rows(l, s.line, op, s);
+    op.finish();
+    scatter_rows(l, s.line, plane, b * l.kStep, rows);
+  }
+  forward_y(l, plane, rows, s);
+}
+
+// Only into the frequencies: the operation's values do not depend on what it is given.
+template <class real_t, class OpOf>
+void enter_plane(const Layout<real_t>& l, real_t* plane, int64_t rows, const OpOf& op_of,
+                 const Scratch<real_t>& s) {
+  const auto line = contiguous_line(s.line, l.grid.x);
+  for (int64_t b = 0; b < l.row_blocks(rows); ++b) {
+    op_of(b)(s.line);
+    forward_line(l.x, line, line, line, s.chirp);
+    scatter_rows(l, s.line, plane, b * l.kStep, rows);
+  }
+  forward_y(l, plane, rows, s);
+}
+
+// Only out of the frequencies: `op_of(row_block)(line)` consumes the values.
+template <class real_t, class OpOf>
+void leave_plane(const Layout<real_t>& l, real_t* plane, int64_t rows, const OpOf& op_of,
+                 const Scratch<real_t>& s) {
+  const auto line = contiguous_line(s.line, l.grid.x);
+  inverse_y(l, plane, rows, s);
+  for (int64_t b = 0; b < l.row_blocks(rows); ++b) {
+    gather_rows(l, plane, b * l.kStep, rows, s.line);
+    inverse_line(l.x, line, line, line, s.chirp);
+    op_of(b)(s.line);
+  }
+}
+
+// Every value of a line through a pointwise operation; results are kept where it returns one.
+template <class real_t, class Op>
+void each_value(const Layout<real_t>& l, real_t* line, Op op) {
+  for (int64_t x = 0; x < l.grid.x; ++x) {
+    store_complex(line + x * l.kStep, op(x, load_complex<real_t>(line + x * l.kStep)));
+  }
+}
+
+OTFUSE_END_ISA_NAMESPACE

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "cpu/workspace.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace otfuse {
+namespace {
+
+constexpr size_t kHugePage = size_t(2) << 20;
+constexpr size_t kKept = 2;  // one for the running job, one for a second thread's
+
+struct Block {
+  void* data;
+  size_t bytes;
+};
+
+struct Pool {
+  std::mutex mutex;
+  std::vector<Block> free;
+};
+
+// Never destroyed: workspaces may outlive static objects at exit.
+Pool& pool() {
+  static Pool* const p = new Pool;
+  return *p;
+}
+
+Block allocate(size_t bytes) {
+  const size_t alignment = bytes >= kHugePage ? kHugePage : size_t(4096);
+  const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+  void* data = std::aligned_alloc(alignment, rounded);
+  if (data == nullptr) throw std::bad_alloc();
+#if defined(__linux__)
+  if (bytes >= kHugePage) madvise(data, rounded, MADV_HUGEPAGE);
+#endif
+  return {data, rounded};
+}
+
+}  // namespace
+
+Workspace::Workspace(size_t bytes) {
+  {
+    std::lock_guard lock(pool().mutex);
+    auto& free = pool().free;
+    // A block more than twice as large stays for a larger job.
+    auto fits = std::find_if(free.begin(), free.end(), [&](const Block& b) {
+      return b.bytes >= bytes && b.bytes / 2 <= std::max(bytes, kHugePage);
+    });
+    if (fits != free.end()) {
+      data_ = fits->data;
+      bytes_ = fits->bytes;
+      free.erase(fits);
+      return;
+    }
+  }
+  clear_workspaces();
+  const Block block = allocate(bytes);
+  data_ = block.data;
+  bytes_ = block.bytes;
+}
+
+Workspace::~Workspace() {
+  std::lock_guard lock(pool().mutex);
+  auto& free = pool().free;
+  free.push_back({data_, bytes_});
+  if (free.size() > kKept) {
+    std::free(free.front().data);
+    free.erase(free.begin());
+  }
+}
+
+size_t clear_workspaces() {
+  std::lock_guard lock(pool().mutex);
+  size_t bytes = 0;
+  for (const Block& b : pool().free) {
+    std::free(b.data);
+    bytes += b.bytes;
+  }
+  pool().free.clear();
+  return bytes;
+}
+
+}  // namespace otfuse

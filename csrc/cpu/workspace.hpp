@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Memory for the engine's intermediates, kept between calls: page faults on fresh memory cost
+// more than a pass over it.
+#pragma once
+
+#include <cstddef>
+
+namespace otfuse {
+
+// Borrowed while it lives; aligned to a page, on huge pages where the system has them.
+class Workspace {
+ public:
+  explicit Workspace(size_t bytes);
+  ~Workspace();
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+
+  void* data() const { return data_; }
+
+ private:
+  void* data_;
+  size_t bytes_;
+};
+
+// Returns kept memory to the system; gives the bytes that were kept.
+size_t clear_workspaces();
+
+}  // namespace otfuse

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which commands there are; only the one asked for is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+COMMANDS = ("deconvolve", "psf", "info", "demo", "bench")
+
+
+def build_app(words: Sequence[str]) -> typer.Typer:
+    """The application with the command that `words` ask for, or with all of them.
+
+    Parameters
+    ----------
+    words : sequence of str
+        The arguments of the process.
+    """
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_otfuse)
+    wanted = words[0] if words else ""
+    for name in [wanted] if wanted in COMMANDS else COMMANDS:
+        module = import_module(f"otfuse.cli.{name}")
+        app.command(name)(getattr(module, f"{name}_command"))
+    return app
+
+
+def _otfuse(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Deconvolve microscope images.
+
+    Start with `otfuse demo`, or with `otfuse info IMAGE` and `otfuse deconvolve IMAGE -o OUT`.
+    """
+    if version:
+        from otfuse import __version__
+
+        print(f"otfuse {__version__}")
+        raise typer.Exit

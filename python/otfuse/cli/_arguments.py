@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command line's arguments: type, spelling and help of each, in the order of the help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from typer import Argument, Option
+
+_PSF, _OPTICS, _RUN, _OUT = "PSF", "Optics (micrometres)", "Restoration", "Output and resources"
+
+Image = Annotated[Path, Argument(metavar="IMAGE", help="TIFF, ImageJ or OME-TIFF.")]
+Output = Annotated[Path, Option("--output", "-o", metavar="OUT.tif", help="The result.")]
+Axes = Annotated[str | None, Option(metavar="AXES", help="Axes of the image, such as TCZYX.")]
+
+Psf = Annotated[
+    list[Path] | None,
+    Option(metavar="PSF.tif", help="One PSF; repeat for one per channel.", rich_help_panel=_PSF),
+]
+PsfCenter = Annotated[
+    Literal["peak", "centroid", "none"],
+    Option(help="What in the file is its centre.", rich_help_panel=_PSF),
+]
+PsfAxes = Annotated[
+    str | None, Option(metavar="AXES", help="Axes of the PSF.", rich_help_panel=_PSF)
+]
+
+Na = Annotated[
+    float | None, Option(metavar="NA", help="Numerical aperture.", rich_help_panel=_OPTICS)
+]
+Wavelength = Annotated[
+    str | None,
+    Option(metavar="W[,W...]", help="Emission, one or per channel.", rich_help_panel=_OPTICS),
+]
+ImmersionIndex = Annotated[
+    float | None,
+    Option(metavar="N", help="Index of the immersion medium.", rich_help_panel=_OPTICS),
+]
+Voxel = Annotated[str | None, Option(metavar="Z,Y,X", help="Voxel size.", rich_help_panel=_OPTICS)]
+Modality = Annotated[
+    Literal["widefield", "confocal", "lightsheet"] | None,
+    Option(help="Kind of microscope.", rich_help_panel=_OPTICS),
+]
+ExcitationWavelength = Annotated[
+    str | None,
+    Option(metavar="W[,W...]", help="Laser, for confocal.", rich_help_panel=_OPTICS),
+]
+Pinhole = Annotated[
+    str | None,
+    Option(
+        metavar="D[,D...]",
+        help="Diameter at the specimen: as cut, over the magnification; for confocal.",
+        rich_help_panel=_OPTICS,
+    ),
+]
+SheetThickness = Annotated[
+    float | None,
+    Option(
+        metavar="T", help="Full width at half maximum; for lightsheet.", rich_help_panel=_OPTICS
+    ),
+]
+
+Iters = Annotated[int, Option(metavar="N", help="Iterations.", rich_help_panel=_RUN)]
+Acceleration = Annotated[
+    Literal["shb", "none"], Option(help="With momentum, or plain.", rich_help_panel=_RUN)
+]
+Boundary = Annotated[
+    Literal["extended", "reflect", "circular"],
+    Option(help="What lies beyond the edges.", rich_help_panel=_RUN),
+]
+Background = Annotated[
+    str,
+    Option(metavar="auto|B[,B...]", help="Counts without light.", rich_help_panel=_RUN),
+]
+Offset = Annotated[
+    str | None,
+    Option(metavar="B[,B...]", help="Camera offset: then the background.", rich_help_panel=_RUN),
+]
+MaskSaturated = Annotated[bool, Option(help="Leave saturated voxels out.", rich_help_panel=_RUN)]
+Negative = Annotated[
+    Literal["error", "clip"], Option(help="What to do with voxels below 0.", rich_help_panel=_RUN)
+]
+
+Dtype = Annotated[
+    Literal["float32", "uint16", "uint8"],
+    Option(help="Integers are scaled, the factors stored.", rich_help_panel=_OUT),
+]
+Preview = Annotated[
+    Path | None,
+    Option(metavar="OUT.png", help="Picture of before and after.", rich_help_panel=_OUT),
+]
+Overwrite = Annotated[
+    bool, Option("--overwrite", help="Replace existing files.", rich_help_panel=_OUT)
+]
+Threads = Annotated[int | None, Option(metavar="N", help="CPU threads.", rich_help_panel=_OUT)]
+MaxMemory = Annotated[
+    str | None,
+    Option(metavar="8GB", help="Default: 3/4 of what is free.", rich_help_panel=_OUT),
+]

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the camera adds, per channel: the background level and the saturated voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from otfuse.cli._errors import UsageError
+from otfuse.cli._options import DeconvolveOptions, per_channel
+from otfuse.cli._report import Report, number
+from otfuse.io.camera import Saturation, auto_background, find_saturation, percentile
+from otfuse.io.stack import Stack
+
+_MUCH_SATURATED = 0.02
+
+
+@dataclass
+class ChannelLevels:
+    """Background and saturation of one channel, the same for all of its time points."""
+
+    background: float
+    source: str
+    saturation: Saturation | None
+    n_negative: int = 0
+
+
+def survey(options: DeconvolveOptions, stack: Stack) -> list[ChannelLevels]:
+    """Look through every voxel once: refuse what cannot be deconvolved, find the levels.
+
+    Parameters
+    ----------
+    options : DeconvolveOptions
+    stack : Stack
+        The image.
+
+    Raises
+    ------
+    UsageError  if a voxel is not finite, or negative without `--negative clip`.
+    """
+    n_channels = stack.data.shape[1]
+    given: tuple[float, ...] | None = None
+    source = "--background"
+    if options.background != "auto":
+        given = per_channel(options.background, "--background", n_channels)
+    elif options.offset is not None:
+        given, source = per_channel(options.offset, "--offset", n_channels), "--offset"
+    levels = []
+    for channel in range(n_channels):
+        volumes, label = stack.data[:, channel], stack.channel_label(channel)
+        n_negative = _check_values(volumes, label, options.negative)
+        if given is None:
+            background = auto_background(_clipped(volumes, n_negative))
+            origin = "auto: minimum of the smoothed image"
+        else:
+            background, origin = given[channel], source
+        saturation = find_saturation(volumes) if options.mask_saturated else None
+        levels.append(ChannelLevels(background, origin, saturation, n_negative))
+    return levels
+
+
+def _check_values(volumes: np.ndarray, label: str, negative: str) -> int:
+    """Number of negative voxels."""
+    if volumes.dtype.kind in "bu":
+        return 0
+    count, lowest = 0, 0.0
+    for t, volume in enumerate(volumes):
+        if volume.dtype.kind == "f" and not np.isfinite(volume).all():
+            raise UsageError(
+                f"deconvolve: image must be finite, got NaN or infinity in {label}, "
+                f"time point {t + 1}; replace them first"
+            )
+        count += int(np.count_nonzero(volume < 0))
+        lowest = min(lowest, float(volume.min()))
+    if count and negative == "error":
+        raise UsageError(
+            f"deconvolve: image must not be negative, got {count} negative voxels in {label}, "
+            f"lowest {lowest:.6g}; give --negative clip to set them to zero, or an image without "
+            "its background subtracted"
+        )
+    return count
+
+
+def _clipped(volumes: np.ndarray, n_negative: int) -> Iterator[np.ndarray]:
+    return (np.maximum(volume, 0) if n_negative else volume for volume in volumes)
+
+
+def report_levels(
+    levels: list[ChannelLevels], options: DeconvolveOptions, stack: Stack, report: Report
+) -> None:
+    """Print background and saturation of each channel, and warn where they are doubtful."""
+    many = len(levels) > 1
+    for channel, level in enumerate(levels):
+        name = f"{stack.channel_label(channel)}: " if many else ""
+        report.row(
+            "background" if channel == 0 else "",
+            f"{name}{number(level.background)} ({level.source})",
+        )
+        if level.n_negative:
+            report.notes([f"{name}{level.n_negative} negative voxels set to zero"])
+    if options.mask_saturated:
+        report.row("saturated", *_saturation_lines(levels, stack))
+    for channel, level in enumerate(levels):
+        _warn(level, channel, stack, report)
+
+
+def _saturation_lines(levels: list[ChannelLevels], stack: Stack) -> list[str]:
+    lines = []
+    for channel, level in enumerate(levels):
+        if level.saturation is None:
+            continue
+        share = level.saturation.count / stack.data[:, channel].size
+        name = f"{stack.channel_label(channel)}: " if len(levels) > 1 else ""
+        lines.append(
+            f"{name}{level.saturation.count} voxels at {level.saturation.level:g} ({share:.2%}), "
+            "masked"
+        )
+    return lines or ["none found"]
+
+
+def _warn(level: ChannelLevels, channel: int, stack: Stack, report: Report) -> None:
+    volumes = stack.data[:, channel]
+    dark = percentile(volumes, 5)
+    name = f" of {stack.channel_label(channel)}" if stack.data.shape[1] > 1 else ""
+    if level.background > dark:
+        report.warn(
+            f"the background{name} ({number(level.background)}) lies above the 5th percentile of "
+            f"the image ({number(dark)}): dim structures may vanish; --background sets another"
+        )
+    if level.saturation and level.saturation.count > _MUCH_SATURATED * volumes.size:
+        report.warn(
+            f"{level.saturation.count / volumes.size:.1%} of the voxels{name} are saturated: what "
+            "they held cannot be restored; if they are not, give --no-mask-saturated"
+        )

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The memory that a job needs and the memory that there is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from otfuse.cli._errors import UsageError
+from otfuse.cli._report import in_bytes
+from otfuse.io.stack import Stack
+
+_SHARE_OF_FREE = 0.75
+_BATCH_BYTES = 256e6
+
+
+@dataclass(frozen=True)
+class JobMemory:
+    """Bytes that a job needs at its peak, in parts."""
+
+    loop: int
+    held: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.loop + self.held
+
+
+def batch_length(stack: Stack) -> int:
+    """Time points restored in one call: one stack, or as many 2-D images as make a good batch."""
+    nt, nc, nz, ny, nx = stack.data.shape
+    if nz > 1:
+        return 1
+    return int(min(nt, max(1, _BATCH_BYTES // (4 * nc * ny * nx))))
+
+
+def job_memory(loop_bytes: int, stack: Stack, dtype: str, masked: bool, shown: bool) -> JobMemory:
+    """What a job needs besides the arrays of the loop.
+
+    Parameters
+    ----------
+    loop_bytes : int
+        Memory of the iterations for one time point, as the engine plans it.
+    stack : Stack
+        The image.
+    dtype : str
+        Of the result.
+    masked, shown : bool
+        Whether there is a mask, and a preview that needs the first time point kept.
+    """
+    nc, nz, ny, nx = stack.data.shape[1:]
+    volume = nz * ny * nx
+    length = batch_length(stack)
+    mapped = isinstance(stack.data.base, np.memmap) or isinstance(stack.data, np.memmap)
+    held = 0 if mapped else stack.data.nbytes
+    held += length * volume * (4 + masked)  # the image as float32, and its mask
+    held += length * nc * volume * 4  # the results of all channels of a time point
+    held += nc * volume * 4 if shown else 0
+    held += nc * volume * 12 if dtype != "float32" else 0  # a time point while it is scaled
+    return JobMemory(loop_bytes * length, held)
+
+
+def free_memory() -> int | None:
+    """Bytes that a process may still take, or None where the system does not tell."""
+    found = []
+    text = _read("/proc/meminfo")
+    for line in text.splitlines():
+        if line.startswith("MemAvailable:"):
+            found.append(int(line.split()[1]) * 1024)
+    if not found:
+        try:
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        except (OSError, ValueError, AttributeError):
+            return None
+    limit, used = _read("/sys/fs/cgroup/memory.max"), _read("/sys/fs/cgroup/memory.current")
+    if limit.strip().isdigit() and used.strip().isdigit():
+        found.append(max(0, int(limit) - int(used)))
+    return min(found)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def check_memory(need: JobMemory, allowed: int | None) -> None:
+    """Refuse a job that needs more than `--max-memory`, or than three quarters of what is free.
+
+    Parameters
+    ----------
+    need : JobMemory
+    allowed : int, optional
+        Bytes given with --max-memory.
+    """
+    source = "--max-memory"
+    if allowed is None:
+        free = free_memory()
+        if free is None:
+            return
+        allowed, source = int(_SHARE_OF_FREE * free), "three quarters of the free memory"
+    if need.total > allowed:
+        raise UsageError(
+            f"deconvolve: memory must not exceed {in_bytes(allowed)} ({source}), got a plan of "
+            f"{in_bytes(need.total)} ({in_bytes(need.loop)} of it for the iterations); crop the "
+            "image, give a smaller PSF, --boundary circular, or a larger --max-memory"
+        )

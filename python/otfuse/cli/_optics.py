@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The optics of a job: what the options say, else what the file says, and which of them it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from otfuse.cli._errors import UsageError
+from otfuse.cli._options import DeconvolveOptions, parse_numbers, per_channel
+from otfuse.cli._report import Report
+from otfuse.io.stack import Stack, Voxel
+
+MODALITIES = ("widefield", "confocal", "lightsheet")
+# Light beyond these is no fluorescence, and a voxel beyond them no microscope's.
+_WAVELENGTHS, _VOXELS = (0.1, 5.0), (0.001, 50.0)
+_OPTIONS = {
+    "na": "--na",
+    "wavelengths": "--wavelength",
+    "immersion_index": "--immersion-index",
+    "excitation_wavelengths": "--excitation-wavelength",
+    "pinholes": "--pinhole",
+    "sheet_thickness": "--sheet-thickness",
+    "voxel": "--voxel",
+}
+PerChannel = tuple[float | None, ...]
+
+
+@dataclass
+class JobOptics:
+    """Optics and voxel size of a job, lengths in micrometres; `sources` says where each is from."""
+
+    na: float | None = None
+    immersion_index: float | None = None
+    sheet_thickness: float | None = None
+    wavelengths: PerChannel = ()
+    excitation_wavelengths: PerChannel = ()
+    pinholes: PerChannel = ()
+    modality: str = "widefield"
+    voxel: Voxel = (None, None, None)
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def missing(self, flat: bool) -> list[str]:
+        """Options whose values a PSF model needs and nobody gave; `flat` needs no dz."""
+        needed = ["na", "wavelengths", "immersion_index"]
+        needed += {
+            "confocal": ["excitation_wavelengths", "pinholes"],
+            "lightsheet": ["sheet_thickness"],
+        }.get(self.modality, [])
+        absent = [name for name in needed if not _known(getattr(self, name))]
+        if not _known(self.voxel[1:] if flat else self.voxel):
+            absent.append("voxel")
+        return [_OPTIONS[name] for name in absent]
+
+
+def _known(value: float | Sequence[float | None] | None) -> bool:
+    if isinstance(value, Sequence):
+        return len(value) > 0 and all(entry is not None for entry in value)
+    return value is not None
+
+
+def choose_optics(options: DeconvolveOptions, stack: Stack) -> JobOptics:
+    """Take each value from its option, else from the file.
+
+    Parameters
+    ----------
+    options : DeconvolveOptions
+    stack : Stack
+        The image, with what its metadata say.
+
+    Raises
+    ------
+    UsageError  if a value is impossible, or their number is not that of the channels.
+    """
+    chosen = JobOptics()
+    n_channels = stack.data.shape[1]
+    for name in ("na", "immersion_index", "sheet_thickness"):
+        _choose(chosen, name, getattr(options, name), getattr(stack.optics, name, None), stack)
+    for name, text in (
+        ("wavelengths", options.wavelength),
+        ("excitation_wavelengths", options.excitation_wavelength),
+        ("pinholes", options.pinhole),
+    ):
+        typed = None if text is None else per_channel(text, _OPTIONS[name], n_channels)
+        found = getattr(stack.optics, name)
+        _choose(chosen, name, typed, found if len(found) == n_channels else (), stack)
+    _choose_voxel(chosen, options, stack)
+    _choose_modality(chosen, options, stack)
+    _check(chosen)
+    return chosen
+
+
+def _choose(
+    chosen: JobOptics,
+    name: str,
+    typed: float | tuple[float, ...] | None,
+    found: float | PerChannel | None,
+    stack: Stack,
+) -> None:
+    said = stack.optics.sources.get(name, "the file")
+    if typed is not None:
+        setattr(chosen, name, typed)
+        differs = _known(found) and found != typed
+        chosen.sources[name] = _OPTIONS[name] + (
+            f"; {said} says {_values(found)}" if differs else ""
+        )
+    elif found:
+        setattr(chosen, name, found)
+        chosen.sources[name] = said
+
+
+def _values(value: float | PerChannel | None) -> str:
+    entries = value if isinstance(value, tuple) else (value,)
+    return ", ".join("unknown" if entry is None else f"{entry:g}" for entry in entries)
+
+
+def _choose_voxel(chosen: JobOptics, options: DeconvolveOptions, stack: Stack) -> None:
+    if options.voxel is None:
+        chosen.voxel = stack.voxel
+        if any(stack.voxel):
+            chosen.sources["voxel"] = stack.voxel_source
+        return
+    values = parse_numbers(options.voxel, "--voxel")
+    flat = stack.data.shape[2] == 1
+    if len(values) == 2 and flat:
+        values = (stack.voxel[0] or 0.0, *values)
+    if len(values) != 3:
+        wanted = "Z,Y,X or Y,X" if flat else "Z,Y,X"
+        raise UsageError(f"deconvolve: --voxel must be {wanted}, got {options.voxel!r}")
+    low, high = _VOXELS
+    if not all(low <= value <= high for value in (values[1:] if flat else values)):
+        raise UsageError(
+            f"deconvolve: --voxel must be in micrometres ({low:g} to {high:g}), got {options.voxel}"
+        )
+    dz, dy, dx = values
+    chosen.voxel = (dz or None, dy, dx)
+    chosen.sources["voxel"] = "--voxel"
+    if any(stack.voxel) and any(
+        old is not None and new is not None and abs(old - new) > 1e-3 * new
+        for old, new in zip(stack.voxel, chosen.voxel, strict=True)
+    ):
+        chosen.sources["voxel"] += f"; {stack.voxel_source} says {_values(stack.voxel)}"
+
+
+def _choose_modality(chosen: JobOptics, options: DeconvolveOptions, stack: Stack) -> None:
+    found = stack.optics.modality
+    if options.modality is not None:
+        chosen.modality, chosen.sources["modality"] = options.modality, "--modality"
+    elif found is not None:
+        chosen.modality, chosen.sources["modality"] = found, stack.optics.sources["modality"]
+    elif chosen.sheet_thickness is not None:
+        chosen.modality, chosen.sources["modality"] = "lightsheet", "there is a sheet thickness"
+    elif _known(chosen.pinholes):
+        chosen.modality, chosen.sources["modality"] = "confocal", "there is a pinhole"
+    else:
+        chosen.sources["modality"] = "assumed: neither --modality nor the file says"
+
+
+def _check(chosen: JobOptics) -> None:
+    low, high = _WAVELENGTHS
+    for name in ("wavelengths", "excitation_wavelengths"):
+        for value in getattr(chosen, name):
+            if value is not None and not low <= value <= high:
+                raise UsageError(
+                    f"deconvolve: {_OPTIONS[name]} must be in micrometres ({low:g} to {high:g}), "
+                    f"got {value:g} ({chosen.sources[name]})"
+                )
+    for name in ("na", "immersion_index", "sheet_thickness"):
+        value = getattr(chosen, name)
+        if value is not None and not 0 < value < 1e6:
+            raise UsageError(f"deconvolve: {_OPTIONS[name]} must be positive, got {value:g}")
+    if chosen.na and chosen.immersion_index and chosen.na > chosen.immersion_index:
+        raise UsageError(
+            f"deconvolve: --na must not exceed the immersion index {chosen.immersion_index:g} "
+            f"({chosen.sources['immersion_index']}), got {chosen.na:g} ({chosen.sources['na']})"
+        )
+
+
+def require_model(chosen: JobOptics, stack: Stack) -> None:
+    """Refuse to model a PSF of which something is unknown, naming the options that would say it."""
+    if chosen.modality not in MODALITIES:
+        raise UsageError(
+            f"deconvolve: --modality must be one of {', '.join(MODALITIES)} for a PSF model, got "
+            f"{chosen.modality} ({chosen.sources['modality']}); "
+            "give --modality, or a PSF file with --psf"
+        )
+    missing = chosen.missing(flat=stack.data.shape[2] == 1)
+    if missing:
+        hint = ""
+        if "--pinhole" in missing and chosen.na and _known(chosen.wavelengths):
+            units = (1.22 * (w or 0) / chosen.na for w in dict.fromkeys(chosen.wavelengths))
+            hint = f" (one Airy unit is {', '.join(f'{unit:.3g}' for unit in units)} µm here)"
+        raise UsageError(
+            f"deconvolve: the {chosen.modality} PSF model must be given {_listed(missing)}{hint}, "
+            f"which the file does not tell; give {'it' if len(missing) == 1 else 'them'}, "
+            "or a PSF file with --psf"
+        )
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+
+
+def report_voxel(chosen: JobOptics, report: Report) -> None:
+    """Print the voxel size and where it is from."""
+    if not any(chosen.voxel):
+        report.row("voxel", "unknown: the file does not say, --voxel Z,Y,X would")
+        return
+    report.row("voxel", f"{_values(chosen.voxel)} µm (z, y, x; {chosen.sources['voxel']})")
+
+
+def report_optics(chosen: JobOptics, stack: Stack, report: Report) -> None:
+    """Print what is known of the optics, a line each, with where it is from."""
+    lines = []
+    for name, label, unit in (
+        ("na", "NA", ""),
+        ("immersion_index", "immersion index", ""),
+        ("wavelengths", "emission", " µm"),
+        ("excitation_wavelengths", "excitation", " µm"),
+        ("pinholes", "pinhole", " µm at the specimen"),
+        ("sheet_thickness", "sheet thickness", " µm"),
+    ):
+        value = getattr(chosen, name)
+        if value:
+            lines.append(f"{label} {_per_channel(value, stack)}{unit} ({chosen.sources[name]})")
+    lines.append(f"modality {chosen.modality} ({chosen.sources['modality']})")
+    report.row("optics", *lines)
+
+
+def _per_channel(value: float | PerChannel, stack: Stack) -> str:
+    if not isinstance(value, tuple) or len(set(value)) == 1:
+        return _values(value[:1] if isinstance(value, tuple) else value)
+    named = (f"{_values(entry)} ({stack.channel_label(c)})" for c, entry in enumerate(value))
+    return ", ".join(named)
+
+
+def warn_of_sampling(chosen: JobOptics, stack: Stack, report: Report) -> None:
+    """Warn where voxels are larger than the optics allow; silent where too little is known."""
+    lights = chosen.wavelengths
+    if chosen.modality == "confocal":
+        lights = chosen.excitation_wavelengths
+    if chosen.na is None or chosen.immersion_index is None or chosen.modality not in MODALITIES:
+        return
+    known = [light for light in lights if light is not None]
+    if not known:
+        return
+    from otfuse.psf import nyquist
+
+    dz, dxy = nyquist(chosen.na, min(known), chosen.immersion_index, chosen.modality)
+    limits = (dz if stack.data.shape[2] > 1 else None, dxy, dxy)
+    coarse = [
+        f"{axis} {size:g} µm (Nyquist {limit:.3g} µm)"
+        for axis, size, limit in zip("zyx", chosen.voxel, limits, strict=True)
+        if size is not None and limit is not None and size > 1.01 * limit
+    ]
+    if coarse:
+        report.warn(
+            f"sampling is coarser than Nyquist in {', '.join(coarse)}: "
+            "finer detail is lost or aliased"
+        )

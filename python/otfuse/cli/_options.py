@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The options of `otfuse deconvolve`, and what can be checked of them without the image."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from otfuse.cli._errors import UsageError
+
+_MEMORY_UNITS = {
+    "": 1, "b": 1, "k": 1e3, "kb": 1e3, "m": 1e6, "mb": 1e6, "g": 1e9, "gb": 1e9, "t": 1e12,
+    "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
+}  # fmt: skip
+
+
+@dataclass
+class DeconvolveOptions:
+    """Arguments of `otfuse deconvolve` as they were typed."""
+
+    image: Path
+    output: Path
+    psf: list[Path] = field(default_factory=list)
+    psf_center: str = "peak"
+    psf_axes: str | None = None
+    iters: int = 30
+    acceleration: str = "shb"
+    boundary: str = "extended"
+    background: str = "auto"
+    offset: str | None = None
+    mask_saturated: bool = True
+    negative: str = "error"
+    axes: str | None = None
+    na: float | None = None
+    wavelength: str | None = None
+    excitation_wavelength: str | None = None
+    pinhole: str | None = None
+    sheet_thickness: float | None = None
+    immersion_index: float | None = None
+    voxel: str | None = None
+    modality: str | None = None
+    threads: int | None = None
+    max_memory: str | None = None
+    dtype: str = "float32"
+    overwrite: bool = False
+    preview: Path | None = None
+
+    def check(self) -> None:
+        """Refuse what is wrong whatever the image is."""
+        if self.iters < 1:
+            raise UsageError(f"deconvolve: --iters must be at least 1, got {self.iters}")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"deconvolve: --threads must be at least 1, got {self.threads}")
+        if self.max_memory is not None:
+            parse_memory(self.max_memory)
+        if self.preview is not None and self.preview.suffix.lower() != ".png":
+            raise UsageError(f"deconvolve: --preview must end in .png, got {self.preview}")
+        if not re.search(r"\.(tiff?|tf8|tf2|btf)$", self.output.name.lower()):
+            raise UsageError(
+                f"deconvolve: --output must end in .tif, .tiff or .ome.tif, got {self.output}"
+            )
+        if self.background != "auto":
+            parse_numbers(self.background, "--background")
+            if self.offset is not None:
+                raise UsageError(
+                    "deconvolve: --offset must go with --background auto, "
+                    f"got --background {self.background} too; give one of them"
+                )
+
+
+def parse_numbers(text: str, option: str) -> tuple[float, ...]:
+    """Numbers separated by commas, finite and not negative.
+
+    Parameters
+    ----------
+    text : str
+        `0.461` or `0.461,0.520`.
+    option : str
+        Named in the error.
+    """
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if not values or not all(math.isfinite(value) and value >= 0 for value in values):
+        raise UsageError(
+            f"deconvolve: {option} must be a number, or several separated by commas, got {text!r}"
+        )
+    return values
+
+
+def per_channel(text: str, option: str, n_channels: int) -> tuple[float, ...]:
+    """One value for all channels or one for each, as one for each."""
+    values = parse_numbers(text, option)
+    if len(values) not in (1, n_channels):
+        raise UsageError(
+            f"deconvolve: {option} must have one value or one per channel, "
+            f"got {len(values)} for {n_channels} channels"
+        )
+    return values * n_channels if len(values) == 1 else values
+
+
+def parse_memory(text: str) -> int:
+    """Bytes in `8GB`, `500 MB`, `2GiB`."""
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*", text)
+    unit = _MEMORY_UNITS.get(found.group(2).lower()) if found else None
+    try:
+        value = float(found.group(1)) if found else 0.0
+    except ValueError:
+        value = 0.0
+    if unit is None or value <= 0:
+        raise UsageError(f"deconvolve: --max-memory must be a size such as 8GB, got {text!r}")
+    return int(value * unit)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Each channel of each time point through the engine, in the order of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from otfuse.cli._background import ChannelLevels
+from otfuse.cli._errors import JobError
+from otfuse.cli._memory import batch_length
+from otfuse.cli._options import DeconvolveOptions
+from otfuse.cli._progress import Progress
+from otfuse.io.stack import Stack
+
+
+def restore(
+    options: DeconvolveOptions,
+    stack: Stack,
+    psfs: list[np.ndarray],
+    levels: list[ChannelLevels],
+    progress: Progress,
+) -> Iterator[np.ndarray]:
+    """Restored time points, (nt, nc, nz, ny, nx) each, one stack or one batch of images at a time.
+
+    Parameters
+    ----------
+    options : DeconvolveOptions
+    stack : Stack
+        The image.
+    psfs : list of ndarray
+        One per channel.
+    levels : list of ChannelLevels
+        One per channel.
+    progress : Progress
+    """
+    nt, nc = stack.data.shape[:2]
+    step = batch_length(stack)
+    for first in range(0, nt, step):
+        times = slice(first, min(first + step, nt))
+        result = np.empty((times.stop - first, *stack.data.shape[1:]), dtype=np.float32)
+        for channel in range(nc):
+            show = progress.item(_label(stack, channel, times), result[:, channel].size)
+            result[:, channel] = _restore_one(
+                stack.data[times, channel], psfs[channel], levels[channel], options, show
+            )
+            if not np.isfinite(result[:, channel].max()):
+                raise JobError(
+                    f"deconvolve: the result of {stack.channel_label(channel)} is not finite; "
+                    "look at the PSF and at --background"
+                )
+        yield result
+
+
+def n_calls(stack: Stack) -> int:
+    """Calls of the engine in the whole job."""
+    nt, nc = stack.data.shape[:2]
+    return nc * -(-nt // batch_length(stack))
+
+
+def _label(stack: Stack, channel: int, times: slice) -> str:
+    nt, nc = stack.data.shape[:2]
+    parts = [stack.channel_label(channel)] if nc > 1 else []
+    if nt > 1:
+        last = "" if times.stop == times.start + 1 else f" to {times.stop}"
+        parts.append(f"time {times.start + 1}{last} of {nt}")
+    return ", ".join(parts)
+
+
+def _restore_one(
+    volumes: np.ndarray,
+    psf: np.ndarray,
+    level: ChannelLevels,
+    options: DeconvolveOptions,
+    show: Any,
+) -> np.ndarray:
+    """Restore (nt, nz, ny, nx), the PSF's rank deciding whether planes belong together."""
+    from otfuse import richardson_lucy
+
+    spatial = volumes.shape[-psf.ndim :]
+    # Always a copy: a mapped file is read-only, which torch does not take.
+    image = np.array(volumes, dtype=np.float32, order="C").reshape(-1, *spatial)
+    if level.n_negative:
+        image = np.maximum(image, 0)
+    mask = None if level.saturation is None else image < np.float32(level.saturation.level)
+    restored = richardson_lucy(
+        image,
+        psf,
+        options.iters,
+        background=level.background,
+        boundary=options.boundary,
+        acceleration=None if options.acceleration == "none" else options.acceleration,
+        mask=mask,
+        callback=show,
+    )
+    return np.asarray(restored).reshape(volumes.shape)

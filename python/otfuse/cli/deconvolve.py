@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`otfuse deconvolve`: a stack in, a restored stack out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from otfuse.cli import _arguments as arg
+from otfuse.cli import _background, _optics, _psf_input, _restore
+from otfuse.cli._memory import check_memory, job_memory
+from otfuse.cli._options import DeconvolveOptions, parse_memory
+from otfuse.cli._progress import Progress
+from otfuse.cli._report import Report, by_extents, in_bytes, in_time, number
+from otfuse.io import Stack, Written, check_target, provenance, read_stack, write_stack
+
+_MANY_CHANNELS = 8
+
+
+def deconvolve_command(
+    image: arg.Image,
+    output: arg.Output,
+    axes: arg.Axes = None,
+    psf: arg.Psf = None,
+    psf_center: arg.PsfCenter = "peak",
+    psf_axes: arg.PsfAxes = None,
+    na: arg.Na = None,
+    wavelength: arg.Wavelength = None,
+    immersion_index: arg.ImmersionIndex = None,
+    voxel: arg.Voxel = None,
+    modality: arg.Modality = None,
+    excitation_wavelength: arg.ExcitationWavelength = None,
+    pinhole: arg.Pinhole = None,
+    sheet_thickness: arg.SheetThickness = None,
+    iters: arg.Iters = 30,
+    acceleration: arg.Acceleration = "shb",
+    boundary: arg.Boundary = "extended",
+    background: arg.Background = "auto",
+    offset: arg.Offset = None,
+    mask_saturated: arg.MaskSaturated = True,
+    negative: arg.Negative = "error",
+    dtype: arg.Dtype = "float32",
+    preview: arg.Preview = None,
+    overwrite: arg.Overwrite = False,
+    threads: arg.Threads = None,
+    max_memory: arg.MaxMemory = None,
+) -> None:
+    """Restore a stack by Richardson-Lucy deconvolution, each channel and time point.
+
+    The PSF comes from a file, or from the optics: those given here, else those in the file.
+    """
+    typed = dict(locals())
+    typed["psf"] = list(typed["psf"] or [])
+    run_deconvolution(DeconvolveOptions(**typed))
+
+
+def run_deconvolution(options: DeconvolveOptions) -> None:
+    """Read, look, plan, restore, write, show.
+
+    Parameters
+    ----------
+    options : DeconvolveOptions
+    """
+    started, report = time.monotonic(), Report()
+    options.check()
+    stack = read_stack(options.image, axes=options.axes, mmap=True)
+    _check_targets(options, stack)
+    report_image(stack, report)
+    optics = _optics.choose_optics(options, stack)
+    _optics.report_voxel(optics, report)
+    if not options.psf:
+        _optics.require_model(optics, stack)
+        _optics.report_optics(optics, stack, report)
+    levels = _background.survey(options, stack)
+    _set_threads(options.threads)
+    psfs = _psf_input.prepare_psfs(options, stack, optics, report)
+    _optics.warn_of_sampling(optics, stack, report)
+    _background.report_levels(levels, options, stack, report)
+    _plan(options, stack, psfs, levels, report)
+    record = _record(options, stack, optics, psfs, levels)
+    loop_started = time.monotonic()
+    written, first = _run(options, stack, optics, psfs, levels, record)
+    loop_seconds = time.monotonic() - loop_started
+    _report_written(options, written, stack, report)
+    if options.preview is not None and first is not None:
+        _write_previews(options, stack, optics, first, report)
+    total = time.monotonic() - started
+    report.row("time", f"{in_time(total)}, {in_time(loop_seconds)} of it restoring and writing")
+
+
+def report_image(stack: Stack, report: Report) -> None:
+    """Print what the file holds, and how its axes were understood."""
+    nt, nc = stack.data.shape[:2]
+    name = stack.path.name if stack.path else "image"
+    sizes = by_extents(stack.spatial_shape)
+    counts = f", {nc} channels" * (nc > 1) + f", {nt} time points" * (nt > 1)
+    report.row("image", f"{name}: {sizes} (z, y, x){counts}, {stack.data.dtype}, {stack.kind} TIFF")
+    if any(stack.channel_names):
+        report.row("", "channels " + ", ".join(stack.channel_label(c) for c in range(nc)))
+    report.notes(stack.notes)
+    if stack.data.shape[2] == 1 and (nt > 1 or nc > _MANY_CHANNELS):
+        kind = "time points" if nt > 1 else "channels"
+        report.notes(
+            [f"each of the {kind} is a 2-D image of its own; if they are planes, give --axes ZYX"]
+        )
+
+
+def _check_targets(options: DeconvolveOptions, stack: Stack) -> None:
+    n_bytes = stack.data.size * np.dtype(options.dtype).itemsize
+    if options.dtype != "float32":
+        n_bytes += stack.data.size * 4  # the floats wait on disk for the factor
+    check_target(options.output, overwrite=options.overwrite, n_bytes=n_bytes)
+    for path in _preview_paths(options, stack):
+        check_target(path, overwrite=options.overwrite)
+
+
+def _set_threads(n: int | None) -> None:
+    if n is not None:
+        import torch
+
+        torch.set_num_threads(n)
+
+
+def _plan(
+    options: DeconvolveOptions,
+    stack: Stack,
+    psfs: list[np.ndarray],
+    levels: list[_background.ChannelLevels],
+    report: Report,
+) -> None:
+    """Print what the job takes and refuse it before it starts if that is too much."""
+    from otfuse import plan_richardson_lucy
+
+    masked = any(level.saturation for level in levels)
+    plans = [
+        plan_richardson_lucy(
+            stack.spatial_shape[-psf.ndim :],
+            psf.shape,
+            boundary=options.boundary,
+            acceleration=None if options.acceleration == "none" else options.acceleration,
+            mask=masked,
+        )
+        for psf in psfs
+    ]
+    largest = max(plans, key=lambda plan: plan.work_bytes)
+    need = job_memory(largest.work_bytes, stack, options.dtype, masked, options.preview is not None)
+    seconds = sum(plan.seconds_per_iteration for plan in plans) * options.iters * len(stack.data)
+    method = "plain" if options.acceleration == "none" else options.acceleration
+    report.row(
+        "plan",
+        f"{options.iters} iterations, {method}, {options.boundary} edges, grid "
+        f"{by_extents(tuple(largest.grid))}, {in_bytes(need.total)}, about {in_time(seconds)}",
+    )
+    check_memory(need, None if options.max_memory is None else parse_memory(options.max_memory))
+
+
+def _record(
+    options: DeconvolveOptions,
+    stack: Stack,
+    optics: _optics.JobOptics,
+    psfs: list[np.ndarray],
+    levels: list[_background.ChannelLevels],
+) -> dict[str, Any]:
+    """Provenance: what was asked for, and what came of `auto` and of the file's metadata."""
+    typed = {key: value for key, value in asdict(options).items() if value not in (None, [])}
+    for level in levels:
+        level.background = float(level.background)
+    return provenance(
+        psf=psfs,
+        command="deconvolve",
+        input={"file": options.image.name, "axes": stack.axes, "shape": list(stack.data.shape)},
+        options=typed,
+        optics=asdict(optics),
+        channels=[
+            {"name": stack.channel_label(channel), **asdict(level)}
+            for channel, level in enumerate(levels)
+        ],
+    )
+
+
+def _run(
+    options: DeconvolveOptions,
+    stack: Stack,
+    optics: _optics.JobOptics,
+    psfs: list[np.ndarray],
+    levels: list[_background.ChannelLevels],
+    record: dict[str, Any],
+) -> tuple[Written, np.ndarray | None]:
+    """Restore and write; also the first time point, if a preview will want it."""
+    first: list[np.ndarray] = []
+    with Progress(_restore.n_calls(stack), options.iters) as progress:
+
+        def blocks() -> Any:
+            for block in _restore.restore(options, stack, psfs, levels, progress):
+                if options.preview is not None and not first:
+                    first.append(block[0].copy())
+                yield block
+
+        written = write_stack(
+            options.output,
+            blocks(),
+            like=stack,
+            voxel=optics.voxel,
+            dtype=options.dtype,
+            provenance=record,
+            overwrite=options.overwrite,
+            shape=stack.data.shape,
+        )
+    return written, (first[0] if first else None)
+
+
+def _report_written(
+    options: DeconvolveOptions, written: Written, stack: Stack, report: Report
+) -> None:
+    kind = {"imagej": "ImageJ TIFF", "ome": "OME-TIFF"}[written.kind]
+    report.row("result", f"{written.path}: {options.dtype}, {kind}")
+    for channel, top in enumerate(written.highest):
+        name = f"{stack.channel_label(channel)}: " if len(written.highest) > 1 else ""
+        text = f"{name}highest value {number(top)}"
+        if written.factors:
+            text += f", stored multiplied by {written.factors[channel]:.6g}"
+        report.notes([text])
+    report.notes(list(written.notes))
+
+
+def _preview_paths(options: DeconvolveOptions, stack: Stack) -> list[Path]:
+    """One picture, or one per channel with its number in the name."""
+    if options.preview is None:
+        return []
+    nc = stack.data.shape[1]
+    if nc == 1:
+        return [options.preview]
+    stem, suffix = options.preview.stem, options.preview.suffix
+    return [options.preview.with_name(f"{stem}-c{c + 1}{suffix}") for c in range(nc)]
+
+
+def _write_previews(
+    options: DeconvolveOptions,
+    stack: Stack,
+    optics: _optics.JobOptics,
+    first: np.ndarray,
+    report: Report,
+) -> None:
+    from otfuse._preview import write_preview
+
+    for channel, path in enumerate(_preview_paths(options, stack)):
+        title = f"{options.image.name}, {stack.channel_label(channel)}"
+        before = np.asarray(stack.data[0, channel], dtype=np.float32)
+        write_preview(path, before, first[channel], optics.voxel, title=title)
+        report.row("preview" if channel == 0 else "", str(path))

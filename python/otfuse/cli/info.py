@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`otfuse info`: what a file holds, and what deconvolving it would take."""
+
+from __future__ import annotations
+
+from otfuse.cli import _arguments as arg
+from otfuse.cli import _optics
+from otfuse.cli._memory import job_memory
+from otfuse.cli._options import DeconvolveOptions
+from otfuse.cli._report import Report, by_extents, in_bytes, in_time
+from otfuse.io import Stack, find_provenance, read_stack
+
+_ITERATIONS = 30
+
+
+def info_command(
+    file: arg.Image,
+    axes: arg.Axes = None,
+) -> None:
+    """Print axes, dtype, voxel size and optics, and the memory and time of a deconvolution."""
+    stack, report = read_stack(file, axes=axes, mmap=True), Report()
+    options = DeconvolveOptions(image=file, output=file, axes=axes)
+    report_file(stack, report)
+    optics = _optics.choose_optics(options, stack)
+    _optics.report_voxel(optics, report)
+    if stack.time_step:
+        report.row("time step", f"{stack.time_step:g} s")
+    _report_optics(optics, stack, report)
+    _report_provenance(stack, report)
+    _report_cost(optics, stack, report)
+
+
+def report_file(stack: Stack, report: Report) -> None:
+    """Print name, axes, extents, dtype and channels."""
+    nt, nc, nz, ny, nx = stack.data.shape
+    report.row("file", f"{stack.path} ({stack.kind} TIFF)")
+    report.row("axes", f"{stack.axes} (the file says {stack.file_axes})")
+    report.notes(stack.notes)
+    extents = {"T": nt, "C": nc, "Z": nz, "Y": ny, "X": nx}
+    report.row("extents", by_extents(tuple(extents[axis] for axis in stack.axes)))
+    report.row("dtype", f"{stack.data.dtype}, {in_bytes(stack.data.nbytes)}")
+    if any(stack.channel_names):
+        report.row("channels", ", ".join(stack.channel_label(c) for c in range(nc)))
+
+
+def _report_optics(optics: _optics.JobOptics, stack: Stack, report: Report) -> None:
+    if not stack.optics.sources:
+        report.row("optics", "none in the file")
+        return
+    _optics.report_optics(optics, stack, report)
+    _optics.warn_of_sampling(optics, stack, report)
+
+
+def _report_provenance(stack: Stack, report: Report) -> None:
+    record = find_provenance(stack.description)
+    if record is not None:
+        command = record.get("parameters", {}).get("command", "otfuse")
+        report.row("made by", f"otfuse {record.get('version')} {command}, {record.get('time')}")
+
+
+def _report_cost(optics: _optics.JobOptics, stack: Stack, report: Report) -> None:
+    """Memory and time of the default deconvolution with the PSF that it would use."""
+    from otfuse import plan_richardson_lucy
+
+    shape, assumed = _psf_shape(optics, stack)
+    image = stack.spatial_shape[-len(shape) :]
+    plan = plan_richardson_lucy(image, shape, boundary="extended", acceleration="shb")
+    need = job_memory(plan.work_bytes, stack, "float32", masked=False, shown=False)
+    nt, nc = stack.data.shape[:2]
+    seconds = plan.seconds_per_iteration * _ITERATIONS * nt * nc
+    report.row(
+        "deconvolve",
+        f"about {in_bytes(need.total)} and {in_time(seconds)} for {_ITERATIONS} iterations of the "
+        f"default kind, with {assumed} PSF of {by_extents(shape)}",
+    )
+    missing = optics.missing(flat=stack.data.shape[2] == 1)
+    if missing:
+        report.notes([f"it needs {', '.join(missing)}, or a PSF file with --psf"])
+
+
+def _psf_shape(optics: _optics.JobOptics, stack: Stack) -> tuple[tuple[int, ...], str]:
+    """Extents of the PSF that the optics call for, else of one as large as makes a difference."""
+    nz, ny, nx = stack.spatial_shape
+    flat = nz == 1
+    if optics.missing(flat) or optics.modality not in _optics.MODALITIES:
+        full = (2 * nz - 1, ny, nx)
+        return (full[1:] if flat else full), "an assumed"
+    from otfuse.psf import default_shape
+
+    dz, dy, dx = optics.voxel
+    wanted = default_shape(
+        (nz, ny, nx),
+        (dz or 1.0, dy or 1.0, dx or 1.0),
+        na=optics.na or 0.0,
+        wavelength=max(value or 0.0 for value in optics.wavelengths),
+        immersion_index=optics.immersion_index or 0.0,
+        modality=optics.modality,
+        pinhole=optics.pinholes[0] if optics.pinholes else None,
+        sheet_thickness=optics.sheet_thickness,
+    )
+    return (wanted[1:] if flat else wanted), "the modelled"

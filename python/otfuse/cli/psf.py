@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`otfuse psf`: a PSF from the optics, as a TIFF."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
+
+from otfuse.cli import _arguments as arg
+from otfuse.cli._errors import UsageError
+from otfuse.cli._report import Report, by_extents
+from otfuse.io import Stack, check_target, provenance, read_stack, write_stack
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_EXTENT, _OPTICS, _SAMPLE = "Extent", "Optics (micrometres)", "Sample (micrometres)"
+_OPTIONS = {
+    "na": "--na",
+    "wavelength": "--wavelength",
+    "immersion_index": "--immersion-index",
+    "excitation_wavelength": "--excitation-wavelength",
+    "pinhole": "--pinhole",
+    "sheet_thickness": "--sheet-thickness",
+    "voxel": "--voxel",
+}
+_NEEDED = {
+    "widefield": (),
+    "confocal": ("excitation_wavelength", "pinhole"),
+    "lightsheet": ("sheet_thickness",),
+}
+
+Output = Annotated[Path, Option("--output", "-o", metavar="PSF.tif", help="The PSF.")]
+Shape = Annotated[
+    str | None, Option(metavar="Z,Y,X", help="Extents in voxels.", rich_help_panel=_EXTENT)
+]
+Image = Annotated[
+    Path | None,
+    Option(
+        metavar="IMAGE",
+        help="Take the extents that this image needs, and what it says of optics and voxel size.",
+        rich_help_panel=_EXTENT,
+    ),
+]
+Wavelength = Annotated[float | None, Option(metavar="W", help="Emission.", rich_help_panel=_OPTICS)]
+ExcitationWavelength = Annotated[
+    float | None, Option(metavar="W", help="Laser, for confocal.", rich_help_panel=_OPTICS)
+]
+Pinhole = Annotated[
+    float | None,
+    Option(metavar="D", help="Diameter at the specimen, for confocal.", rich_help_panel=_OPTICS),
+]
+SampleIndex = Annotated[
+    float | None,
+    Option(metavar="N", help="Index of the mounting medium.", rich_help_panel=_SAMPLE),
+]
+Depth = Annotated[
+    float,
+    Option(metavar="D", help="Depth below the coverslip, in that medium.", rich_help_panel=_SAMPLE),
+]
+Coverslip = Annotated[
+    float | None,
+    Option(
+        metavar="T", help="Its thickness, if not the 170 of the design.", rich_help_panel=_SAMPLE
+    ),
+]
+
+
+@dataclass
+class _Recipe:
+    """What the PSF is made from; lengths in micrometres. None is not known yet."""
+
+    modality: str | None = None
+    na: float | None = None
+    wavelength: float | None = None
+    immersion_index: float | None = None
+    excitation_wavelength: float | None = None
+    pinhole: float | None = None
+    sheet_thickness: float | None = None
+    sample_index: float | None = None
+    depth: float = 0.0
+    coverslip: float | None = None
+    voxel: tuple[float | None, ...] = (None, None, None)
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def missing(self) -> list[str]:
+        """Options that nobody gave and the model needs."""
+        needed = ("na", "wavelength", "immersion_index", *_NEEDED[self.modality or "widefield"])
+        absent = [_OPTIONS[name] for name in needed if getattr(self, name) is None]
+        return absent if all(self.voxel) else [*absent, "--voxel"]
+
+
+def psf_command(
+    output: Output,
+    shape: Shape = None,
+    image: Image = None,
+    na: arg.Na = None,
+    wavelength: Wavelength = None,
+    immersion_index: arg.ImmersionIndex = None,
+    voxel: arg.Voxel = None,
+    modality: arg.Modality = None,
+    excitation_wavelength: ExcitationWavelength = None,
+    pinhole: Pinhole = None,
+    sheet_thickness: arg.SheetThickness = None,
+    sample_index: SampleIndex = None,
+    depth: Depth = 0.0,
+    coverslip: Coverslip = None,
+    overwrite: arg.Overwrite = False,
+) -> None:
+    """Write the PSF of a microscope, from its optics.
+
+    Scalar Gibson-Lanni model; the centre is at half the extents, rounded down, the sum is 1.
+    """
+    if shape is None and image is None:
+        raise UsageError("psf: --shape Z,Y,X or --image IMAGE must be given, got neither")
+    if output.suffix.lower() not in (".tif", ".tiff"):
+        raise UsageError(f"psf: --output must end in .tif or .tiff, got {output}")
+    check_target(output, overwrite=overwrite)
+    recipe = _Recipe(
+        modality, na, wavelength, immersion_index, excitation_wavelength, pinhole, sheet_thickness,
+        sample_index, depth, coverslip,
+    )  # fmt: skip
+    if voxel is not None:
+        recipe.voxel = _triple("--voxel", voxel)
+    stack = None if image is None else read_stack(image, mmap=True)
+    _complete(recipe, stack)
+    extents = _extents(recipe, shape, stack)
+    psf, cautions = _model(recipe, extents)
+    report = Report()
+    _report_recipe(recipe, report)
+    for caution in (*cautions, *_sampling(recipe)):
+        report.warn(caution)
+    _write(output, psf, recipe, overwrite, report)
+
+
+def _triple(option: str, text: str) -> tuple[float, float, float]:
+    try:
+        z, y, x = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"psf: {option} must be three numbers separated by commas, Z,Y,X, got {text!r}"
+        ) from None
+    return z, y, x
+
+
+def _complete(recipe: _Recipe, stack: Stack | None) -> None:
+    """Fill in what no option gave from the image's metadata; refuse to guess the rest."""
+    if stack is not None:
+        found = stack.optics
+        for name in ("modality", "na", "immersion_index", "sample_index"):
+            _fill(recipe, name, getattr(found, name), found.sources.get(name))
+        for name in ("wavelength", "excitation_wavelength", "pinhole"):
+            values = set(getattr(found, f"{name}s"))
+            if getattr(recipe, name) is None and len(values) > 1:
+                listed = ", ".join("unknown" if v is None else f"{v:g}" for v in values)
+                raise UsageError(
+                    f"psf: {_OPTIONS[name]} must say which of the image's channels is meant, "
+                    f"got channels with {listed}"
+                )
+            _fill(recipe, name, next(iter(values), None), found.sources.get(f"{name}s"))
+        if not all(recipe.voxel):
+            # One plane has no distance to the next, and its PSF needs none.
+            dz = stack.voxel[0] or (1.0 if stack.spatial_shape[0] == 1 else None)
+            recipe.voxel = (dz, *stack.voxel[1:])
+            recipe.sources["voxel"] = stack.voxel_source
+    if recipe.modality is None:
+        recipe.modality, recipe.sources["modality"] = "widefield", "assumed"
+    if recipe.modality not in _NEEDED:
+        raise UsageError(
+            f"psf: --modality must be one of {', '.join(_NEEDED)}, got {recipe.modality} "
+            f"({recipe.sources.get('modality', '--modality')})"
+        )
+    if recipe.missing():
+        raise UsageError(
+            f"psf: the {recipe.modality} model must be given {', '.join(recipe.missing())}"
+            + (", which the image does not tell" if stack is not None else "")
+        )
+
+
+def _fill(recipe: _Recipe, name: str, value: Any, source: str | None) -> None:
+    if getattr(recipe, name) is None and value is not None:
+        setattr(recipe, name, value)
+        recipe.sources[name] = source or "the image"
+
+
+def _extents(recipe: _Recipe, shape: str | None, stack: Stack | None) -> tuple[int, ...]:
+    if shape is not None:
+        extents = _triple("--shape", shape)
+        if any(n < 1 or n != int(n) for n in extents):
+            raise UsageError(f"psf: --shape must be three whole numbers above 0, got {shape}")
+        return tuple(int(n) for n in extents)
+    from otfuse.psf import default_shape
+
+    assert stack is not None
+    return default_shape(
+        stack.spatial_shape,
+        _known(recipe.voxel),
+        modality=recipe.modality or "widefield",
+        pinhole=recipe.pinhole,
+        sheet_thickness=recipe.sheet_thickness,
+        **_lens(recipe),
+    )
+
+
+def _known(voxel: Sequence[float | None]) -> list[float]:
+    return [edge for edge in voxel if edge is not None]
+
+
+def _lens(recipe: _Recipe) -> dict[str, Any]:
+    return {name: getattr(recipe, name) for name in ("na", "wavelength", "immersion_index")}
+
+
+def _report_recipe(recipe: _Recipe, report: Report) -> None:
+    lines = []
+    for name, label, unit in (
+        ("modality", "modality", ""),
+        ("na", "NA", ""),
+        ("immersion_index", "immersion index", ""),
+        ("wavelength", "emission", " µm"),
+        ("excitation_wavelength", "excitation", " µm"),
+        ("pinhole", "pinhole", " µm at the specimen"),
+        ("sheet_thickness", "sheet thickness", " µm"),
+        ("sample_index", "sample index", ""),
+        ("depth", "depth", " µm"),
+        ("coverslip", "coverslip", " µm"),
+    ):
+        value = getattr(recipe, name)
+        if value:
+            shown = value if isinstance(value, str) else f"{value:g}"
+            source = recipe.sources.get(name)
+            lines.append(f"{label} {shown}{unit}" + (f" ({source})" if source else ""))
+    source = recipe.sources.get("voxel", "--voxel")
+    report.row("optics", *lines)
+    edges = ", ".join(f"{edge:g}" for edge in _known(recipe.voxel))
+    report.row("voxel", f"{edges} µm (z, y, x; {source})")
+
+
+def _model(recipe: _Recipe, extents: tuple[int, ...]) -> tuple[Tensor, list[str]]:
+    """Return the PSF, and what the model warns of."""
+    from otfuse import psf as models
+
+    modality = recipe.modality or "widefield"
+    make: Any = {
+        "widefield": models.widefield,
+        "confocal": models.confocal,
+        "lightsheet": models.light_sheet,
+    }[modality]
+    names = (*_NEEDED[modality], "sample_index", "depth", "coverslip")
+    extra = {name: getattr(recipe, name) for name in names}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        psf: Tensor = make(extents, _known(recipe.voxel), **_lens(recipe), **extra)
+    return psf, [str(warning.message) for warning in caught]
+
+
+def _sampling(recipe: _Recipe) -> list[str]:
+    """Return a warning where the voxels are too large for the optics."""
+    from otfuse.psf import nyquist
+
+    light = recipe.excitation_wavelength if recipe.modality == "confocal" else recipe.wavelength
+    lens = {**_lens(recipe), "wavelength": light}
+    dz, dxy = nyquist(**lens, modality=recipe.modality or "widefield")
+    limits = zip("zyx", _known(recipe.voxel), (dz, dxy, dxy), strict=True)
+    coarse = [
+        f"{axis} {edge:g} µm (Nyquist {most:.3g} µm)"
+        for axis, edge, most in limits
+        if edge > 1.01 * most
+    ]
+    return [f"sampling is coarser than Nyquist in {', '.join(coarse)}"] if coarse else []
+
+
+def _write(output: Path, psf: Tensor, recipe: _Recipe, overwrite: bool, report: Report) -> None:
+    pixels = psf.numpy()
+    made_from = {
+        part.name: getattr(recipe, part.name)
+        for part in fields(recipe)
+        if getattr(recipe, part.name) is not None
+    }
+    dz, dy, dx = recipe.voxel
+    written = write_stack(
+        output,
+        pixels[None, None],
+        voxel=(dz, dy, dx),
+        provenance=provenance(psf=pixels, command="psf", optics=made_from),
+        overwrite=overwrite,
+    )
+    centre = ", ".join(str(k // 2) for k in pixels.shape)
+    report.row(
+        "psf", f"{written.path}: {by_extents(pixels.shape)} voxels, sum 1, centre at ({centre})"
+    )

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""numpy, CuPy and torch arrays in, tensors inside, the same kind out, without a copy."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from otfuse import _checks
+
+WORKING = (torch.float32, torch.float64)
+
+
+def to_tensor(function: str, name: str, array: Any) -> Tensor:
+    """A tensor that shares the array's memory where the layout allows it."""
+    if isinstance(array, Tensor):
+        tensor = array
+    elif isinstance(array, np.ndarray | np.generic):
+        tensor = _from_numpy(function, name, np.asarray(array))
+    elif hasattr(array, "__dlpack__"):
+        tensor = torch.from_dlpack(array)
+    else:
+        raise TypeError(
+            f"{function}: {name} must be a numpy, CuPy or torch array, got {type(array).__name__}"
+        )
+    _checks.real_dtype(function, name, tensor)
+    return tensor
+
+
+def _from_numpy(function: str, name: str, array: np.ndarray) -> Tensor:
+    if array.dtype.kind not in "biufc":
+        raise TypeError(
+            f"{function}: {name} must hold numbers, got dtype {array.dtype}; "
+            "convert it with .astype(np.float32)"
+        )
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if any(s < 0 for s in native.strides) or not native.flags.writeable:
+        native = native.copy()  # torch knows neither negative strides nor read-only memory
+    return torch.from_numpy(native)
+
+
+def back_to_kind(array: Any) -> Callable[[Tensor], Any]:
+    """What turns a result into the kind of array that came in."""
+    if isinstance(array, Tensor):
+        return lambda result: result
+    if isinstance(array, np.ndarray | np.generic):
+        return lambda result: result.detach().numpy()
+    module = importlib.import_module(type(array).__module__.partition(".")[0])
+    return module.from_dlpack
+
+
+def working_dtype(image: Tensor) -> torch.dtype:
+    """float64 stays; everything else is computed in float32."""
+    return torch.float64 if image.dtype == torch.float64 else torch.float32

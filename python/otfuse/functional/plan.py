@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a Richardson-Lucy job takes, known before anything is allocated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from otfuse import _checks, ops
+from otfuse.functional._geometry import (
+    BOUNDARIES,
+    circular_geometry,
+    extended_geometry,
+    psf_widths,
+)
+
+# A voxel of the grid and an iteration on one AVX-512 core with data in memory; a guide only.
+_NANOSECONDS = {"avx512": 4.0, "avx2": 5.5, "baseline": 10.0}
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """The grid and the memory of a Richardson-Lucy loop."""
+
+    grid: tuple[int, ...]
+    work_bytes: int
+    padded_voxels: int
+    seconds_per_iteration: float
+
+    @property
+    def bytes_per_voxel(self) -> float:
+        """Memory of the loop over the voxels of the grid."""
+        return self.work_bytes / self.padded_voxels
+
+
+def smooth_extent(n: int) -> int:
+    """The smallest 7-smooth number of at least n."""
+    while True:
+        rest = n
+        for p in (2, 3, 5, 7):
+            while rest % p == 0:
+                rest //= p
+        if rest == 1:
+            return n
+        n += 1
+
+
+def reflected_widths(
+    shape: Sequence[int], psf_shape: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Padding by reflection to a fast grid on which the PSF does not wrap onto the image."""
+    widths = []
+    for n, k, (before, _) in zip(shape, psf_shape, psf_widths(psf_shape), strict=True):
+        widths.append((before, smooth_extent(n + k - 1) - n - before))
+    return widths
+
+
+def plan_richardson_lucy(
+    image_shape: Sequence[int],
+    psf_shape: Sequence[int],
+    *,
+    boundary: str = "extended",
+    acceleration: str | None = None,
+    mask: bool = False,
+    dtype: str = "float32",
+    threads: int | None = None,
+) -> MemoryPlan:
+    """Grid, memory and an estimate of the time of `richardson_lucy` for one image.
+
+    Parameters
+    ----------
+    image_shape, psf_shape : sequence of int
+        Spatial shapes.
+    boundary, acceleration
+        As in `richardson_lucy`.
+    mask : bool
+        Whether pixels will be left out.
+    dtype : {"float32", "float64"}
+    threads : int, optional
+        By default `torch.get_num_threads()`.
+
+    Returns
+    -------
+    MemoryPlan
+        `work_bytes` is what the loop allocates: estimate, image, spectrum, OTF, weights and
+        momentum, and the threads' buffers; the caller's arrays are not counted.
+
+    Raises
+    ------
+    ValueError
+        If an argument is unknown, or the psf is larger than a circular image.
+    """
+    function = "plan_richardson_lucy"
+    _checks.one_of(function, "boundary", boundary, BOUNDARIES)
+    _checks.one_of(function, "acceleration", acceleration, (None, "shb"))
+    _checks.one_of(function, "dtype", dtype, ("float32", "float64"))
+    for name, shape in (("image_shape", image_shape), ("psf_shape", psf_shape)):
+        for n in shape:
+            _checks.at_least(function, name, n, 1)
+    if boundary == "extended":
+        geometry = extended_geometry(image_shape, psf_shape)
+    elif boundary == "circular":
+        _checks.fits(function, psf_shape, image_shape)
+        geometry = circular_geometry(image_shape, psf_shape)
+    else:
+        widths = reflected_widths(image_shape, psf_shape)
+        wide = [n + a + b for n, (a, b) in zip(image_shape, widths, strict=True)]
+        geometry = circular_geometry(wide, psf_shape)
+    work_bytes = ops.richardson_lucy_bytes(
+        geometry.grid,
+        geometry.image_shape,
+        double=dtype == "float64",
+        momentum=acceleration == "shb",
+        weighted=mask or boundary == "extended",
+        threads=threads,
+    )
+    voxels = math.prod(geometry.grid)
+    per_voxel = _NANOSECONDS[ops.simd_level()] * (2 if dtype == "float64" else 1)
+    seconds = 1e-9 * per_voxel * voxels / ops.thread_count(threads)
+    return MemoryPlan(geometry.grid, work_bytes, voxels, seconds)

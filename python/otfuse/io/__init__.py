@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Files: TIFF stacks with their axes, voxel size, optics and provenance."""
+
+from otfuse.io.camera import Saturation, auto_background, find_saturation, percentile
+from otfuse.io.provenance import find_provenance, provenance
+from otfuse.io.read import read_stack
+from otfuse.io.stack import Optics, Stack
+from otfuse.io.write import Written, check_target, write_stack
+
+__all__ = [
+    "Optics",
+    "Saturation",
+    "Stack",
+    "Written",
+    "auto_background",
+    "check_target",
+    "find_provenance",
+    "find_saturation",
+    "percentile",
+    "provenance",
+    "read_stack",
+    "write_stack",
+]

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Reading TIFF stacks: plain, ImageJ and OME-TIFF, any byte order, compressed, BigTIFF."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from otfuse.io.axes import interpret_axes, to_tczyx
+from otfuse.io.imagej import imagej_channel_names, imagej_voxel, plain_pixel_size, resolution_tags
+from otfuse.io.ome import parse_ome
+from otfuse.io.stack import Stack
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPageSeries
+
+# tifffile logs these and returns zeros, or fewer planes, in place of the missing pixels.
+_INCOMPLETE = (
+    "missing", "corrupt", "failed to", "out of range", "no pages", "incompletely",
+    "invalid page offset", "invalid value offset",
+)  # fmt: skip
+
+
+def read_stack(path: str | Path, *, axes: str | None = None, mmap: bool = False) -> Stack:
+    """Read the first image of a TIFF file as (t, c, z, y, x), with voxel size, channels and optics.
+
+    Parameters
+    ----------
+    path : str or Path
+        A TIFF file: plain, ImageJ hyperstack or OME-TIFF.
+    axes : str, optional
+        What the axes are, slowest first, in letters of `TCZYX`; by default what the file says, and
+        a z-stack where it says nothing about three axes (`notes` then tells).
+    mmap : bool
+        Map the file instead of reading it where it is stored plainly: `data` is then read-only,
+        and valid as long as the file is.
+
+    Returns
+    -------
+    Stack
+
+    Raises
+    ------
+    FileNotFoundError, PermissionError  if the file cannot be opened.
+    ValueError  if it is no complete TIFF, holds no image, or its axes are ambiguous or colours.
+    TypeError  if its pixels are complex or no numbers.
+    """
+    path = Path(path)
+    with path.open("rb"):  # the plain OSError of a file that is missing or not ours to read
+        pass
+    import tifffile
+
+    with _collect_messages() as messages:
+        with _damage_named(path):
+            tif = tifffile.TiffFile(path)
+        with tif:
+            with _damage_named(path):
+                found = list(tif.series)
+            stack = _read(tif, found, path, axes, mmap)
+    for message in messages:
+        if any(word in message for word in _INCOMPLETE):
+            raise ValueError(
+                f"read_stack: image must be complete, got {path} of which tifffile says: {message}"
+            )
+        stack.notes.append(f"tifffile says: {message}")
+    return stack
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged file raises into one error that names the file."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.EIO:
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"read_stack: image must be a complete TIFF file, got {path} ({reason}); "
+            "save it again as TIFF, best as OME-TIFF"
+        ) from error
+
+
+def _read(
+    tif: TiffFile, found: list[TiffPageSeries], path: Path, axes: str | None, mmap: bool
+) -> Stack:
+    if not found or not found[0].shape:
+        raise ValueError(f"read_stack: image must have a page, got none in {path}")
+    series = found[0]
+    if series.dtype is None or series.dtype.kind not in "buif":
+        raise TypeError(f"read_stack: image must be of real numbers, got {series.dtype} in {path}")
+    letters, notes = interpret_axes(series.axes, series.shape, axes)
+    with _damage_named(path):
+        data = to_tczyx(_pixels(tif, series, mmap), letters)
+    stack = Stack(data, letters.replace("-", ""), series.axes, path=path, notes=notes)
+    if len(found) > 1:
+        stack.notes.append(
+            f"the file holds {len(found)} images: the first one is used; "
+            "save the others to files of their own"
+        )
+    _add_metadata(stack, tif, series)
+    return stack
+
+
+_NATIVE = "<" if np.little_endian else ">"
+
+
+def _pixels(tif: TiffFile, series: TiffPageSeries, mmap: bool) -> np.ndarray:
+    dtype, offset = np.dtype(series.dtype), series.dataoffset
+    # The pages of an OME-TIFF may lie in other files, to which the offset then belongs.
+    if offset is not None and series.keyframe.parent is tif:
+        end, size = offset + series.nbytes, tif.filehandle.size
+        if end > size:
+            raise ValueError(f"its pixels should end at byte {end}, it ends at {size}")
+        if mmap and (tif.byteorder == _NATIVE or dtype.itemsize == 1):
+            return np.memmap(tif.filehandle.path, dtype, "r", offset, series.shape)
+    data = np.asarray(series.asarray())
+    if data.shape != series.shape:
+        raise ValueError(f"its pixels should have extents {series.shape}, got {data.shape}")
+    return data.astype(data.dtype.newbyteorder("="), copy=False)
+
+
+def _add_metadata(stack: Stack, tif: TiffFile, series: TiffPageSeries) -> None:
+    tags: Any = series.keyframe.tags
+    resolution = resolution_tags(tags)
+    if tif.is_ome and tif.ome_metadata:
+        _add_ome(stack, parse_ome(tif.ome_metadata))
+    elif tif.is_imagej and tif.imagej_metadata is not None:
+        stack.kind, metadata = "imagej", tif.imagej_metadata
+        stack.voxel, stack.units, notes = imagej_voxel(metadata, resolution)
+        stack.voxel_source = "ImageJ metadata"
+        stack.notes += notes
+        nt, nc, nz = stack.data.shape[:3]
+        stack.channel_names = imagej_channel_names(metadata.get("Labels"), (nt, nc, nz))
+        stack.description = str(metadata.get("Info", ""))
+        interval = metadata.get("finterval")
+        if isinstance(interval, int | float) and interval > 0:
+            stack.time_step = float(interval)
+    else:
+        unit = tags.get("ResolutionUnit")
+        dy, dx = plain_pixel_size(int(unit.value) if unit is not None else 0, resolution)
+        stack.voxel, stack.voxel_source = (None, dy, dx), "TIFF resolution tags"
+
+
+def _add_ome(stack: Stack, image: Any) -> None:
+    stack.kind, stack.voxel_source = "ome", "OME metadata"
+    stack.voxel, stack.units = image.voxel, image.units
+    stack.optics, stack.time_step = image.optics, image.time_step
+    stack.description = image.description
+    stack.notes += image.notes
+    if len(image.channel_names) == stack.data.shape[1]:
+        stack.channel_names = image.channel_names
+
+
+@contextmanager
+def _collect_messages() -> Iterator[list[str]]:
+    """Catch what tifffile would log to stderr, without the file's name at its front."""
+    messages: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = " ".join(record.getMessage().split())
+            messages.append(text.partition("> ")[2] or text)
+
+    logger, collector = logging.getLogger("tifffile"), Collector(logging.WARNING)
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(collector)
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(collector)
+        logger.propagate = propagate

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A file that appears under its name when it is complete, and not at all when it is not."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+# numpy reports a short write without an error number.
+_FULL = (None, errno.ENOSPC, errno.EDQUOT)
+
+
+def check_target(path: str | Path, *, overwrite: bool = False, n_bytes: int = 0) -> None:
+    """Raise now what writing `path` would raise after hours of computing.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to be written.
+    overwrite : bool
+        Whether an existing file may be replaced.
+    n_bytes : int
+        How much the file will hold; compared with what is free in the folder.
+
+    Raises
+    ------
+    FileNotFoundError  if the folder does not exist.
+    FileExistsError  if the file exists and may not be replaced.
+    IsADirectoryError  if `path` is a folder.
+    PermissionError  if the folder cannot be written to.
+    OSError (ENOSPC)  if the folder has not enough room.
+    """
+    path = Path(path)
+    folder = path.parent
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            errno.ENOENT, "output folder must exist, there is none; create it first", str(folder)
+        )
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "output must be a file, it is a folder", str(path))
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            errno.EEXIST, "output exists; choose another name or give --overwrite", str(path)
+        )
+    trial = _temporary_name(path)
+    try:
+        trial.open("xb").close()
+    except OSError as error:
+        raise PermissionError(
+            errno.EACCES, f"output folder must be writable ({error.strerror})", str(folder)
+        ) from error
+    trial.unlink()
+    free = shutil.disk_usage(folder).free
+    if n_bytes > free:
+        raise OSError(
+            errno.ENOSPC,
+            f"output needs {n_bytes / 1e6:.1f} MB, {free / 1e6:.1f} MB are free",
+            str(folder),
+        )
+
+
+@contextmanager
+def complete_file(path: str | Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path` that takes its name once all of it is on the disk.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to be written.
+    overwrite : bool
+        Whether an existing file is replaced; it stays as it is until the new one is complete.
+
+    Yields
+    ------
+    Binary file, open for reading and writing. Whatever ends the block but its own end, an
+    interrupt included, leaves neither the file nor the temporary one behind.
+    """
+    path = Path(path)
+    temporary = _temporary_name(path)
+    try:
+        with temporary.open("x+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        _take_name(temporary, path, overwrite)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise OSError(
+            errno.ENOSPC, "disk full while writing; nothing was left behind", str(path)
+        ) from error
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+    _sync_folder(path.parent)
+
+
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.partial")
+
+
+def _take_name(temporary: Path, path: Path, overwrite: bool) -> None:
+    if overwrite:
+        os.replace(temporary, path)
+        return
+    try:
+        # Unlike a rename, a link fails where another program has meanwhile made the file.
+        os.link(temporary, path)
+    except FileExistsError:
+        raise FileExistsError(
+            errno.EEXIST, "output exists; choose another name or give --overwrite", str(path)
+        ) from None
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise FileExistsError(
+                errno.EEXIST, "output exists; choose another name or give --overwrite", str(path)
+            ) from None
+        os.replace(temporary, path)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself durable, where folders can be synchronised."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

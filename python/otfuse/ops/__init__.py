@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Torch's view of the compiled core: custom operators under ``torch.ops.otfuse``."""
+
+from otfuse.ops.fft_convolve import fft_convolve, make_otf
+from otfuse.ops.richardson_lucy import richardson_lucy, richardson_lucy_bytes
+from otfuse.ops.rl_pointwise import rl_ratio, rl_update
+from otfuse.ops.system import clear_cache, next_fast_extent, simd_level, thread_count
+
+__all__ = [
+    "clear_cache",
+    "fft_convolve",
+    "make_otf",
+    "next_fast_extent",
+    "richardson_lucy",
+    "richardson_lucy_bytes",
+    "rl_ratio",
+    "rl_update",
+    "simd_level",
+    "thread_count",
+]

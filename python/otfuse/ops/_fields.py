@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Tensors as the core sees them: pointers, strides and a place on the periodic grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from otfuse import _C
+
+
+def triple(values: Sequence[int], fill: int) -> tuple[int, int, int]:
+    """Values of 1 to 3 axes as (z, y, x)."""
+    z, y, x = [fill] * (3 - len(values)) + [int(v) for v in values]
+    return z, y, x
+
+
+def field(array: Tensor, offset: Sequence[int], grid: Sequence[int]) -> _C.Field:
+    """A (batch, spatial...) tensor whose first element lies at `offset`, modulo the grid."""
+    wrapped = [int(o) % int(n) for o, n in zip(offset, grid, strict=True)]
+    return _C.Field(
+        array.data_ptr(),
+        triple(array.stride()[1:], 0),
+        array.stride(0),
+        triple(wrapped, 0),
+        triple(array.shape[1:], 1),
+    )
+
+
+def is_double(array: Tensor) -> bool:
+    """Which of the core's two precisions a tensor has."""
+    if array.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"otfuse: tensors must be float32 or float64, got {array.dtype}")
+    return array.dtype == torch.float64

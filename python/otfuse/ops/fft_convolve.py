@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""otfuse::fft_convolve(image, kernel, ...): out = crop(kernel * image) on a periodic grid.
+
+Bilinear: the adjoint in `image` is the same op with `adjoint` flipped and the windows exchanged,
+and the gradient in `kernel` is the same op again with `image` as the kernel, so every order of
+differentiation is this one op. `otf` is the kernel's spectrum where it was made before; it
+carries no gradient of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from otfuse import _C
+from otfuse.ops._fields import field, is_double, triple
+from otfuse.ops._registry import register_autocast_float32, register_vmap
+from otfuse.ops._vmap import fold_kernels, mapped_first
+
+
+class Windows(NamedTuple):
+    """Where image, kernel and result lie on the periodic grid."""
+
+    grid: Sequence[int]
+    image_offset: Sequence[int]
+    kernel_offset: Sequence[int]
+    out_offset: Sequence[int]
+    out_shape: Sequence[int]
+
+    def back(self, image_shape: Sequence[int]) -> Windows:
+        """Image and result exchanged: the adjoint's."""
+        return Windows(
+            self.grid, self.out_offset, self.kernel_offset, self.image_offset, image_shape
+        )
+
+
+_WINDOWS = (
+    "SymInt[] grid, SymInt[] image_offset, SymInt[] kernel_offset, "
+    "SymInt[] out_offset, SymInt[] out_shape"
+)
+
+
+@torch.library.custom_op(
+    "otfuse::make_otf",
+    mutates_args=(),
+    device_types="cpu",
+    schema="(Tensor kernel, SymInt[] grid, SymInt[] kernel_offset) -> Tensor",
+)
+def make_otf(kernel: Tensor, grid: Sequence[int], kernel_offset: Sequence[int]) -> Tensor:
+    """Spectra (kernels, size) of kernels (kernels, spatial...), in the engine's private order."""
+    double, extents = is_double(kernel), triple(grid, 1)
+    otf = kernel.new_empty((kernel.shape[0], _C.otf_size(double, extents)))
+    _C.make_otf_cpu(
+        double,
+        extents,
+        kernel.shape[0],
+        field(kernel, kernel_offset, grid),
+        otf.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return otf
+
+
+@make_otf.register_fake
+def _(kernel: Tensor, grid: Sequence[int], kernel_offset: Sequence[int]) -> Tensor:
+    # The size depends on the instruction set, but is known as soon as the grid is.
+    if all(isinstance(n, int) for n in grid):
+        size = _C.otf_size(kernel.dtype == torch.float64, triple(grid, 1))
+    else:
+        size = torch.library.get_ctx().new_dynamic_size()
+    return kernel.new_empty((kernel.shape[0], size))
+
+
+@torch.library.custom_op(
+    "otfuse::fft_convolve",
+    mutates_args=(),
+    device_types="cpu",
+    schema=(
+        f"(Tensor image, Tensor kernel, Tensor? otf, SymInt inner, {_WINDOWS}, bool adjoint)"
+        " -> Tensor"
+    ),
+)
+def fft_convolve(
+    image: Tensor, kernel: Tensor, otf: Tensor | None, inner: int, *windows_adjoint: Any
+) -> Tensor:
+    """Item b of image (batch, spatial...) with kernel (b // inner) % kernels."""
+    *windows, adjoint = windows_adjoint
+    w = Windows(*windows)
+    if otf is None:
+        otf = make_otf(kernel, w.grid, w.kernel_offset)
+    out = image.new_empty((image.shape[0], *w.out_shape))
+    _C.fft_convolve_cpu(
+        is_double(image),
+        triple(w.grid, 1),
+        image.shape[0],
+        field(image, w.image_offset, w.grid),
+        otf.data_ptr(),
+        kernel.shape[0],
+        inner,
+        field(out, w.out_offset, w.grid),
+        adjoint,
+        torch.get_num_threads(),
+    )
+    return out
+
+
+@fft_convolve.register_fake
+def _(image: Tensor, kernel: Tensor, otf: Tensor | None, inner: int, *rest: Any) -> Tensor:
+    return image.new_empty((image.shape[0], *Windows(*rest[:5]).out_shape))
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    image, kernel, otf, ctx.inner, *windows, ctx.adjoint = inputs
+    ctx.save_for_backward(image, kernel, otf)
+    ctx.windows = Windows(*windows)
+
+
+def kernel_gradient(
+    grad: Tensor, image: Tensor, kernel: Tensor, inner: int, w: Windows, adjoint: bool
+) -> Tensor:
+    """Gradient of fft_convolve in `kernel`, given that of its result."""
+    first, second = (grad, w.out_offset), (image, w.image_offset)
+    if adjoint:
+        first, second = second, first
+    shape = kernel.shape[1:]
+    windows = (w.grid, first[1], second[1], w.kernel_offset, shape)
+    per_item = fft_convolve(first[0], second[0], None, 1, *windows, True)
+    return per_item.reshape(-1, kernel.shape[0], inner, *shape).sum((0, 2))
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    image, kernel, otf = ctx.saved_tensors
+    grad_image = grad_kernel = None
+    if ctx.needs_input_grad[0]:
+        back = ctx.windows.back(image.shape[1:])
+        grad_image = fft_convolve(grad, kernel, otf, ctx.inner, *back, not ctx.adjoint)
+    if ctx.needs_input_grad[1]:
+        grad_kernel = kernel_gradient(grad, image, kernel, ctx.inner, ctx.windows, ctx.adjoint)
+    return grad_image, grad_kernel, *([None] * 8)
+
+
+def _vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
+    image, kernel, otf, inner, *rest = args
+    image = mapped_first(image, in_dims[0], info.batch_size)
+    batch = image.shape[1]
+    kernel, otf, inner = fold_kernels(kernel, otf, inner, in_dims[1:3], batch)
+    out = fft_convolve(image.flatten(0, 1), kernel, otf, inner, *rest)
+    return out.unflatten(0, (info.batch_size, batch)), 0
+
+
+fft_convolve.register_autograd(_backward, setup_context=_setup_context)
+register_autocast_float32("otfuse::fft_convolve")
+register_vmap("otfuse::fft_convolve", _vmap)

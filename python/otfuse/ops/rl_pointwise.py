@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""otfuse::rl_ratio and otfuse::rl_update: elementwise, over tensors of one shape.
+
+Their derivatives are written in plain torch, so that every order of them exists.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from otfuse import _C
+from otfuse.ops._fields import is_double
+from otfuse.ops._registry import register_autocast_float32, register_vmap
+from otfuse.ops._vmap import mapped_first
+
+
+@torch.library.custom_op(
+    "otfuse::rl_ratio",
+    mutates_args=(),
+    device_types="cpu",
+    schema="(Tensor image, Tensor reblurred, Tensor background, float floor, bool add) -> Tensor",
+)
+def rl_ratio(
+    image: Tensor, reblurred: Tensor, background: Tensor, floor: float, add: bool
+) -> Tensor:
+    """image / max(reblurred + background, floor), or with `add` the RLN's division."""
+    image, reblurred, background = (t.contiguous() for t in (image, reblurred, background))
+    out = torch.empty_like(image)
+    _C.rl_ratio_cpu(
+        is_double(image),
+        image.numel(),
+        image.data_ptr(),
+        reblurred.data_ptr(),
+        background.data_ptr(),
+        floor,
+        add,
+        out.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return out
+
+
+@rl_ratio.register_fake
+def _(image: Tensor, reblurred: Tensor, background: Tensor, floor: float, add: bool) -> Tensor:
+    return torch.empty_like(image, memory_format=torch.contiguous_format)
+
+
+def _ratio_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    image, reblurred, background, ctx.floor, ctx.add = inputs
+    ctx.save_for_backward(image, reblurred, background)
+
+
+def _ratio_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    image, reblurred, background = ctx.saved_tensors
+    expected = reblurred + background
+    if ctx.add:
+        divisor = expected + ctx.floor
+        inverse = torch.where(divisor == 0, 0, 1 / torch.where(divisor == 0, 1, divisor))
+        slope = inverse
+    else:
+        inverse = 1 / expected.clamp(min=ctx.floor)
+        slope = torch.where(expected > ctx.floor, inverse, 0)
+    grad_image = grad * inverse if ctx.needs_input_grad[0] else None
+    grad_sum = None
+    if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+        grad_sum = -grad * image * inverse * slope
+    return (
+        grad_image,
+        grad_sum if ctx.needs_input_grad[1] else None,
+        grad_sum if ctx.needs_input_grad[2] else None,
+        None,
+        None,
+    )
+
+
+@torch.library.custom_op(
+    "otfuse::rl_update",
+    mutates_args=(),
+    device_types="cpu",
+    schema="(Tensor estimate, Tensor correction, Tensor? weight) -> Tensor",
+)
+def rl_update(estimate: Tensor, correction: Tensor, weight: Tensor | None) -> Tensor:
+    """estimate * correction * weight."""
+    estimate, correction = estimate.contiguous(), correction.contiguous()
+    weight = None if weight is None else weight.contiguous()
+    out = torch.empty_like(estimate)
+    _C.rl_update_cpu(
+        is_double(estimate),
+        estimate.numel(),
+        estimate.data_ptr(),
+        correction.data_ptr(),
+        0 if weight is None else weight.data_ptr(),
+        out.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return out
+
+
+@rl_update.register_fake
+def _(estimate: Tensor, correction: Tensor, weight: Tensor | None) -> Tensor:
+    return torch.empty_like(estimate, memory_format=torch.contiguous_format)
+
+
+def _update_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _update_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    estimate, correction, weight = ctx.saved_tensors
+    weighted = grad if weight is None else grad * weight
+    return (
+        weighted * correction if ctx.needs_input_grad[0] else None,
+        weighted * estimate if ctx.needs_input_grad[1] else None,
+        grad * estimate * correction if ctx.needs_input_grad[2] else None,
+    )
+
+
+def _expand(info: Any, in_dims: tuple[Any, ...], args: tuple[Any, ...]) -> list[Any]:
+    """Every tensor with the mapped dimension in front, at full size."""
+    return [
+        mapped_first(a, dim, info.batch_size) if isinstance(a, Tensor) else a
+        for a, dim in zip(args, in_dims, strict=True)
+    ]
+
+
+rl_ratio.register_autograd(_ratio_backward, setup_context=_ratio_context)
+rl_update.register_autograd(_update_backward, setup_context=_update_context)
+register_autocast_float32("otfuse::rl_ratio")
+register_autocast_float32("otfuse::rl_update")
+register_vmap("otfuse::rl_ratio", lambda info, dims, *args: (rl_ratio(*_expand(info, dims, args)), 0))
+register_vmap(
+    "otfuse::rl_update", lambda info, dims, *args: (rl_update(*_expand(info, dims, args)), 0)
+)

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the answers are: the public functions in plain torch, differentiable and float64-clean.
+
+Same names and signatures as the compiled functions, slower and heavier on memory. Anything that
+`torch.as_tensor` takes goes in, tensors come out, and next to nothing is checked.
+"""
+
+from .fft_conv import fft_conv1d, fft_conv2d, fft_conv3d
+from .fft_convolve import fft_convolve
+from .richardson_lucy import richardson_lucy
+from .rl_pointwise import rl_ratio, rl_update
+from .wiener import wiener
+
+__all__ = [
+    "fft_conv1d",
+    "fft_conv2d",
+    "fft_conv3d",
+    "fft_convolve",
+    "richardson_lucy",
+    "rl_ratio",
+    "rl_update",
+    "wiener",
+]

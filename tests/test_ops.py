@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What torch does with the ops: opcheck, torch.compile, vmap, autocast."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import otfuse
+from compare import assert_close, assert_same
+from otfuse import reference
+from samples import BOUNDARIES, Sample, image_of, lopsided_psf
+
+
+def domain(sample: Sample, boundary: str) -> tuple[int, ...]:
+    """Return the extents that go into the operator."""
+    return sample.extended if boundary == "extended" else sample.image
+
+
+def tensors(
+    rng: np.random.Generator, *shapes: tuple[int, ...], grad: bool = True
+) -> list[torch.Tensor]:
+    """Return positive float64 tensors that require gradients."""
+    found = [torch.from_numpy(rng.random(shape) + 0.5) for shape in shapes]
+    return [t.requires_grad_(grad) for t in found]
+
+
+def fft_convolve_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
+    """Two images, one kernel each or one for both, forward and adjoint, periodic and cropped."""
+    image, one, two = tensors(rng, (2, 6, 7), (1, 3, 4), (2, 3, 4))
+    periodic = ((6, 7), (0, 0), (5, 5), (0, 0), (6, 7))
+    cropped = ((8, 10), (0, 0), (0, 0), (2, 3), (4, 4))
+    return [
+        (image, one, None, 1, *periodic, False),
+        (image, two, None, 1, *periodic, True),
+        (image, one.detach(), None, 1, *cropped, False),
+    ]
+
+
+def richardson_lucy_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
+    """Periodic and with edges, with and without momentum, to the end and to go on."""
+    image, kernel, small, large = tensors(rng, (2, 6, 7), (1, 3, 4), (2, 6, 7), (2, 8, 10))
+    (floor,) = tensors(rng, (2,), grad=False)
+    floor = 1e-6 * floor
+    periodic, edges = ((6, 7), (5, 5), (0, 0)), ((8, 10), (7, 8), (7, 9))
+    return [
+        (image, kernel, None, small, None, floor, 1, *periodic, 0.5, 3, 0, False, False, False),
+        (image, kernel, None, large, None, floor, 1, *edges, 0.5, 3, 0, True, True, True),
+        (image, kernel, None, large, large, floor, 1, *edges, 0.0, 2, 3, True, True, False),
+    ]
+
+
+def backward_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
+    """The gradients of the runs above; of no further derivative."""
+    runs = richardson_lucy_arguments(rng)
+    found = []
+    for run in (runs[0], runs[1]):
+        run = tuple(a.detach() if isinstance(a, torch.Tensor) else a for a in run)
+        shape = run[3].shape if run[-1] else run[0].shape
+        (grad,) = tensors(rng, tuple(shape), grad=False)
+        found += [(grad, None, *run, True), (grad, None, *run, False)]
+    return found
+
+
+def make_otf_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
+    """One kernel, and three of them in 3-D."""
+    one, three = tensors(rng, (1, 3, 4), (3, 2, 3, 4), grad=False)
+    return [(one, (6, 7), (5, 5)), (three, (4, 6, 7), (0, 0, 0))]
+
+
+def rl_ratio_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
+    """Both ways of dividing."""
+    arrays = tensors(rng, (3, 5), (3, 5), (3, 5))
+    return [(*arrays, 1e-6, False), (*arrays, 1e-6, True)]
+
+
+def rl_update_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
+    """With and without a weight."""
+    a, b, c = tensors(rng, (3, 5), (3, 5), (3, 5))
+    return [(a, b, c), (a, b, None)]
+
+
+ARGUMENTS = {
+    "fft_convolve": fft_convolve_arguments,
+    "make_otf": make_otf_arguments,
+    "richardson_lucy": richardson_lucy_arguments,
+    "richardson_lucy_backward": backward_arguments,
+    "rl_ratio": rl_ratio_arguments,
+    "rl_update": rl_update_arguments,
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_opcheck(name: str, rng: np.random.Generator) -> None:
+    for arguments in ARGUMENTS[name](rng):
+        torch.library.opcheck(getattr(torch.ops.otfuse, name).default, arguments)
+
+
+def test_every_op_is_checked() -> None:
+    registered = {
+        name.split("::")[1].split(".")[0]
+        for name in torch._C._dispatch_get_all_op_names()
+        if name.startswith("otfuse::")
+    }
+    assert registered == set(ARGUMENTS)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+def test_compile(boundary: str, dynamic: bool, compiled: object, rng: np.random.Generator) -> None:
+    psf = lopsided_psf(rng, (3, 4), torch.float32).requires_grad_()
+
+    def step(image: torch.Tensor, psf: torch.Tensor) -> torch.Tensor:
+        return (otfuse.fft_convolve(image, psf, boundary=boundary) ** 2).mean()
+
+    fast = compiled(step, dynamic=dynamic)
+    for batch in (2, 3) if dynamic else (2,):
+        sample = Sample("compiled", (11, 12), (3, 4), batch=(batch,))
+        image = image_of(sample, rng, torch.float32, domain(sample, boundary))
+        image.requires_grad_()
+        expected = torch.autograd.grad(step(image, psf), (image, psf))
+        actual = torch.autograd.grad(fast(image, psf), (image, psf))
+        assert_close(actual[0], expected[0], "grad_image", factor=4)
+        assert_close(actual[1], expected[1], "grad_psf", factor=4)
+
+
+def test_vmap(rng: np.random.Generator) -> None:
+    images = image_of(Sample("vmap", (9, 10), (3, 4), batch=(4,)), rng)
+    psfs = torch.stack([lopsided_psf(rng, (3, 4)) for _ in range(4)])
+    over_images = torch.vmap(lambda x: otfuse.fft_convolve(x, psfs[0]))(images)
+    assert_close(over_images, reference.fft_convolve(images, psfs[0]), "over images")
+    over_psfs = torch.vmap(lambda h: otfuse.fft_convolve(images[0], h))(psfs)
+    over_both = torch.vmap(otfuse.fft_convolve)(images, psfs)
+    last = torch.vmap(lambda x: otfuse.fft_convolve(x, psfs[0]), in_dims=-1, out_dims=-1)
+    assert_close(last(images.movedim(0, -1)).movedim(-1, 0), over_images, "along the last axis")
+    for i in range(4):
+        assert_close(over_psfs[i], reference.fft_convolve(images[0], psfs[i]), f"psf {i}")
+        assert_close(over_both[i], reference.fft_convolve(images[i], psfs[i]), f"pair {i}")
+
+
+def test_vmap_of_grad(rng: np.random.Generator) -> None:
+    images = image_of(Sample("vmap", (6, 5), (3, 2), batch=(3,)), rng)
+    psf = lopsided_psf(rng, (3, 2))
+
+    def loss(convolve: object, h: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return convolve(x, h).square().sum()
+
+    def each(convolve: object) -> torch.Tensor:
+        grad = torch.func.grad(lambda h, x: loss(convolve, h, x))
+        return torch.vmap(grad, in_dims=(None, 0))(psf, images)
+
+    assert_close(each(otfuse.fft_convolve), each(reference.fft_convolve), "per-item grad_psf")
+
+
+def test_autocast_computes_in_float32(rng: np.random.Generator) -> None:
+    image = image_of(Sample("autocast", (9, 10), (3, 4)), rng, torch.float32)
+    psf = lopsided_psf(rng, (3, 4), torch.float32)
+    plain = otfuse.fft_convolve(image, psf)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = otfuse.fft_convolve(image, psf)
+        halved = otfuse.fft_convolve(image.bfloat16(), psf)
+    assert_same(inside, plain, "under autocast")
+    assert halved.dtype == torch.float32
+    assert_same(halved, otfuse.fft_convolve(image.bfloat16().float(), psf), "bfloat16 image")
+
+
+@pytest.mark.parametrize("acceleration", [None, "shb"], ids=["plain", "shb"])
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_compile_richardson_lucy(
+    boundary: str, acceleration: str | None, compiled: object, rng: np.random.Generator
+) -> None:
+    def step(image: torch.Tensor, psf: torch.Tensor) -> torch.Tensor:
+        out = otfuse.richardson_lucy(image, psf, 3, boundary=boundary, acceleration=acceleration)
+        return (out**2).mean()
+
+    fast = compiled(step, dynamic=True)
+    psf = lopsided_psf(rng, (3, 4), torch.float32).requires_grad_()
+    for batch in (2, 3):
+        image = image_of(Sample("compiled", (11, 12), (3, 4), (batch,)), rng, torch.float32) + 1
+        image.requires_grad_()
+        expected, actual = step(image, psf), fast(image, psf)
+        assert_close(actual, expected, "compiled", factor=4)
+        truths = torch.autograd.grad(expected, (image, psf))
+        grads = torch.autograd.grad(actual, (image, psf))
+        assert_close(grads[0], truths[0], "grad_image", factor=16)
+        assert_close(grads[1], truths[1], "grad_psf", factor=16)
+
+
+def test_inductor(compiled: object, rng: np.random.Generator) -> None:
+    """The default backend, with code of its own on both sides of the ops."""
+
+    def step(image: torch.Tensor, psf: torch.Tensor) -> torch.Tensor:
+        blurred = otfuse.fft_convolve(image.relu() + 1, psf, boundary="reflect")
+        return otfuse.richardson_lucy(blurred.exp().log(), psf, 3).tanh()
+
+    image = image_of(Sample("compiled", (11, 12), (3, 4)), rng, torch.float32)
+    psf = lopsided_psf(rng, (3, 4), torch.float32)
+    assert_close(compiled(step, backend="inductor")(image, psf), step(image, psf), "inductor")
+
+
+def test_vmap_of_richardson_lucy(rng: np.random.Generator) -> None:
+    images = image_of(Sample("vmap", (9, 10), (3, 4), batch=(3,)), rng)
+    psfs = torch.stack([lopsided_psf(rng, (3, 4)) for _ in range(3)])
+    over_images = torch.vmap(lambda y: otfuse.richardson_lucy(y, psfs[0], 3))(images)
+    over_both = torch.vmap(lambda y, h: otfuse.richardson_lucy(y, h, 3))(images, psfs)
+    for i in range(3):
+        alone = reference.richardson_lucy(images[i], psfs[0], 3)
+        assert_close(over_images[i], alone, f"image {i}", factor=8)
+        alone = reference.richardson_lucy(images[i], psfs[i], 3)
+        assert_close(over_both[i], alone, f"pair {i}", factor=8)
+
+
+def test_autocast_of_richardson_lucy(rng: np.random.Generator) -> None:
+    image = image_of(Sample("autocast", (9, 10), (3, 4)), rng, torch.float32)
+    psf = lopsided_psf(rng, (3, 4), torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = otfuse.richardson_lucy(image.bfloat16(), psf, 3)
+    assert inside.dtype == torch.float32
+    assert_same(inside, otfuse.richardson_lucy(image.bfloat16().float(), psf, 3), "autocast")

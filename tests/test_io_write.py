@@ -89,8 +89,18 @@ def test_a_result_is_of_the_kind_of_its_image(kind: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["out.tif", "out.ome.tif"])
-@pytest.mark.parametrize("shape", [(1, 1, 1, 5, 6), (1, 1, 7, 5, 6), (4, 1, 1, 5, 6), (1, 3, 1, 5, 6),
-                                   (1, 1, 5, 20, 3), (1, 1, 4, 20, 4), (1, 3, 20, 20, 3)])  # fmt: skip
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 1, 1, 5, 6),
+        (1, 1, 7, 5, 6),
+        (4, 1, 1, 5, 6),
+        (1, 3, 1, 5, 6),
+        (1, 1, 5, 20, 3),
+        (1, 1, 4, 20, 4),
+        (1, 3, 20, 20, 3),
+    ],
+)
 def test_axes_survive_whatever_their_extents(
     name: str, shape: tuple[int, ...], rng: np.random.Generator, tmp_path: Path
 ) -> None:
@@ -154,9 +164,7 @@ def test_integers_are_never_clipped(bad: float, tmp_path: Path) -> None:
 def test_time_points_one_by_one(name: str, dtype: str, hyperstack: Stack, tmp_path: Path) -> None:
     whole = write_stack(tmp_path / ("w-" + name), hyperstack.data, dtype=dtype)
     blocks = (hyperstack.data[t] for t in (slice(0, 1), slice(1, 3)))
-    parts = write_stack(
-        tmp_path / ("p-" + name), blocks, dtype=dtype, shape=hyperstack.data.shape
-    )
+    parts = write_stack(tmp_path / ("p-" + name), blocks, dtype=dtype, shape=hyperstack.data.shape)
     assert parts.factors == whole.factors and parts.highest == whole.highest
     np.testing.assert_array_equal(read_stack(parts.path).data, read_stack(whole.path).data)
 

@@ -151,7 +151,9 @@ def test_camera_counts():
     assert torch.equal(counts, counts.round())
     assert float(counts.mean()) == pytest.approx(250, abs=0.5)
     assert float(counts.std()) == pytest.approx(6, rel=0.05)
-    assert torch.equal(counts, simulate.camera(photons, gain=2.0, offset=50.0, read_noise=3.0, seed=1))
+    assert torch.equal(
+        counts, simulate.camera(photons, gain=2.0, offset=50.0, read_noise=3.0, seed=1)
+    )
 
 
 def test_camera_saturates():

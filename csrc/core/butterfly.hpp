@@ -3,7 +3,9 @@
 //   X[k] = sum_j x[j] exp(-2 pi i j k / R)
 // Odd primes pair x[j] with x[R-j]; composite radices are two small transforms with constant
 // twiddles between them (Cooley & Tukey 1965). Everything unrolls at compile time, because a
-// compiler only keeps an array in registers when it sees constant indices.
+// compiler only keeps an array in registers when it sees constant indices. Values are asked for
+// by load(Index) when they are needed and given to store(Index, value) when they are ready:
+// sixteen complex values fill the register file, so none may wait in it.
 #pragma once
 
 #include <utility>
@@ -77,20 +79,23 @@ struct Dft {  // odd primes
   static_assert(R % 2 == 1 && R >= 3);
   static constexpr int kHalf = R / 2;
 
-  template <class T>
-  OTFUSE_HD static void run(Complex<T>* v) {
-    Complex<T> sum[kHalf], difference[kHalf], total = v[0];
-    unroll<kHalf>([&](auto j) {
-      sum[j] = v[j + 1] + v[R - 1 - j];
-      difference[j] = v[j + 1] - v[R - 1 - j];
+  template <class T, class Load, class Store>
+  OTFUSE_HD static void run(Load load, Store store) {
+    const Complex<T> first = load(Index<0>{});
+    Complex<T> sum[kHalf], difference[kHalf], total = first;
+    unroll<kHalf>([&](auto j) OTFUSE_LAMBDA {
+      constexpr int kJ = decltype(j)::value;
+      const Complex<T> a = load(Index<kJ + 1>{}), b = load(Index<R - 1 - kJ>{});
+      sum[j] = a + b;
+      difference[j] = a - b;
       total = total + sum[j];
     });
-    const Complex<T> first = v[0];
-    v[0] = total;
-    unroll<kHalf>([&](auto k) {
+    store(Index<0>{}, total);
+    unroll<kHalf>([&](auto k) OTFUSE_LAMBDA {
+      constexpr int kK = decltype(k)::value;
       Complex<T> even = first, odd;
-      unroll<kHalf>([&](auto j) {
-        constexpr UnitRoot w = unit_root((decltype(j)::value + 1) * (decltype(k)::value + 1), R);
+      unroll<kHalf>([&](auto j) OTFUSE_LAMBDA {
+        constexpr UnitRoot w = unit_root((decltype(j)::value + 1) * (kK + 1), R);
         constexpr real_t c = real_t(w.cos), s = real_t(w.sin);
         even = {even.re + sum[j].re * c, even.im + sum[j].im * c};
         if constexpr (decltype(j)::value == 0) {
@@ -99,38 +104,42 @@ struct Dft {  // odd primes
           odd = {odd.re + difference[j].re * s, odd.im + difference[j].im * s};
         }
       });
-      v[k + 1] = {even.re + odd.im, even.im - odd.re};
-      v[R - 1 - k] = {even.re - odd.im, even.im + odd.re};
+      store(Index<kK + 1>{}, Complex<T>{even.re + odd.im, even.im - odd.re});
+      store(Index<R - 1 - kK>{}, Complex<T>{even.re - odd.im, even.im + odd.re});
     });
   }
 };
 
 template <class real_t>
 struct Dft<2, real_t> {
-  template <class T>
-  OTFUSE_HD static void run(Complex<T>* v) {
-    const Complex<T> a = v[0], b = v[1];
-    v[0] = a + b;
-    v[1] = a - b;
+  template <class T, class Load, class Store>
+  OTFUSE_HD static void run(Load load, Store store) {
+    const Complex<T> a = load(Index<0>{}), b = load(Index<1>{});
+    store(Index<0>{}, a + b);
+    store(Index<1>{}, a - b);
   }
 };
 
 template <int A, int B, class real_t>
 struct CompositeDft {  // input index B a + b, output index p + A q
-  template <class T>
-  OTFUSE_HD static void run(Complex<T>* v) {
+  template <class T, class Load, class Store>
+  OTFUSE_HD static void run(Load load, Store store) {
     Complex<T> t[A][B];
-    unroll<B>([&](auto b) {
-      Complex<T> column[A];
-      unroll<A>([&](auto a) { column[a] = v[B * a + b]; });
-      Dft<A, real_t>::run(column);
-      unroll<A>([&](auto p) {
-        t[p][b] = rotate<decltype(p)::value * decltype(b)::value, A * B, real_t>(column[p]);
-      });
+    unroll<B>([&](auto b) OTFUSE_LAMBDA {
+      constexpr int kB = decltype(b)::value;
+      Dft<A, real_t>::template run<T>(
+          [&](auto a) OTFUSE_LAMBDA { return load(Index<B * decltype(a)::value + kB>{}); },
+          [&](auto p, const Complex<T>& v) OTFUSE_LAMBDA {
+            t[p][b] = rotate<decltype(p)::value * kB, A * B, real_t>(v);
+          });
     });
-    unroll<A>([&](auto p) {
-      Dft<B, real_t>::run(t[p]);
-      unroll<B>([&](auto q) { v[p + A * q] = t[p][q]; });
+    unroll<A>([&](auto p) OTFUSE_LAMBDA {
+      constexpr int kP = decltype(p)::value;
+      Dft<B, real_t>::template run<T>(
+          [&](auto b) OTFUSE_LAMBDA { return t[p][b]; },
+          [&](auto q, const Complex<T>& v) OTFUSE_LAMBDA {
+            store(Index<kP + A * decltype(q)::value>{}, v);
+          });
     });
   }
 };

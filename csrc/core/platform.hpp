@@ -8,8 +8,10 @@
 #define OTFUSE_HD inline __attribute__((always_inline))
 #endif
 
-// A function too large to repeat at each call (a line of butterflies, a plane).
-#define OTFUSE_NOINLINE __attribute__((noinline))
+// A loop over registers: compiled by itself, everything it calls expanded into it. Lambdas ask
+// for that by name, or an array of lanes would be passed to them through memory.
+#define OTFUSE_KERNEL __attribute__((noinline))
+#define OTFUSE_LAMBDA __attribute__((always_inline))
 
 // Headers compiled once per instruction set put everything in a namespace named after it:
 // without that the linker keeps one copy of a template, and AVX-512 code reaches old machines.

@@ -37,18 +37,18 @@ bool is_plain_row(const Field<real_t>& f) {
 
 // L rows of row-major memory (null: fill) to one part (re or im) of a line, and back.
 template <class real_t>
-void rows_to_lanes(const real_t* const* rows, int64_t valid, int64_t nx, real_t fill,
+OTFUSE_KERNEL void rows_to_lanes(const real_t* const* rows, int64_t valid, int64_t nx, real_t fill,
                    real_t* line) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   using V = Lanes<real_t>;
   int64_t x = 0;
   for (; x + kLanes <= valid; x += kLanes) {
     V v[kLanes];
-    unroll<kLanes>([&](auto i) {
+    unroll<kLanes>([&](auto i) OTFUSE_LAMBDA {
       v[i] = rows[i] == nullptr ? broadcast(fill) : load_unaligned(rows[i] + x);
     });
     Tile<real_t>::transpose(v);
-    unroll<kLanes>([&](auto i) { store_aligned(line + (x + i) * kStep, v[i]); });
+    unroll<kLanes>([&](auto i) OTFUSE_LAMBDA { store_aligned(line + (x + i) * kStep, v[i]); });
   }
   for (; x < nx; ++x) {
     for (int i = 0; i < kLanes; ++i) {
@@ -58,15 +58,15 @@ void rows_to_lanes(const real_t* const* rows, int64_t valid, int64_t nx, real_t 
 }
 
 template <class real_t>
-void lanes_to_rows(const real_t* line, int64_t valid, real_t* const* rows) {
+OTFUSE_KERNEL void lanes_to_rows(const real_t* line, int64_t valid, real_t* const* rows) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   using V = Lanes<real_t>;
   int64_t x = 0;
   for (; x + kLanes <= valid; x += kLanes) {
     V v[kLanes];
-    unroll<kLanes>([&](auto i) { v[i] = load_aligned(line + (x + i) * kStep); });
+    unroll<kLanes>([&](auto i) OTFUSE_LAMBDA { v[i] = load_aligned(line + (x + i) * kStep); });
     Tile<real_t>::transpose(v);
-    unroll<kLanes>([&](auto i) {
+    unroll<kLanes>([&](auto i) OTFUSE_LAMBDA {
       if (rows[i] != nullptr) store_unaligned(rows[i] + x, v[i]);
     });
   }

@@ -40,73 +40,108 @@ OTFUSE_HD void store_for(real_t* p, const Complex<Lanes<real_t>>& v) {
   store_complex(p, kInverse ? swapped(v) : v);
 }
 
-template <int R, class real_t>
-OTFUSE_HD void apply_twiddles(Complex<Lanes<real_t>>* v, const real_t* twiddles) {
-  unroll<R - 1>([&](auto r) {
-    v[r + 1] = multiply(v[r + 1], twiddles[2 * r], twiddles[2 * r + 1]);
-  });
+// v times the twiddle of place r of a butterfly; w points at the butterfly's R - 1 twiddles.
+template <class real_t, class R>
+OTFUSE_HD Complex<Lanes<real_t>> twiddled([[maybe_unused]] R r, const Complex<Lanes<real_t>>& v, const real_t* w) {
+  constexpr int k = R::value;
+  if constexpr (k == 0) {
+    return v;
+  } else {
+    return multiply(v, w[2 * k - 2], w[2 * k - 1]);
+  }
 }
 
-template <int R, bool kInverse, class real_t>
-OTFUSE_NOINLINE void radix_stage(const LineView<real_t> from, const LineView<real_t> to,
-                                 const LineStage<real_t>& stage, const real_t* twiddles) {
+template <int R, bool kInverse, bool kTwiddles, class From, class To, class real_t>
+OTFUSE_HD void radix_pass(const From& from, const To& to, const LineStage<real_t>& stage,
+                          const real_t* twiddles) {
+  using V = Lanes<real_t>;
   const int64_t sub = stage.sub;
   for (int64_t g = 0; g < stage.groups; ++g) {
     for (int64_t j = 0; j < sub; ++j) {
       const int64_t first = g * R * sub + j;
       const real_t* w = twiddles + 2 * (R - 1) * j;
-      Complex<Lanes<real_t>> v[R];
-      unroll<R>([&](auto r) { v[r] = load_for<kInverse>(from.at(first + r * sub)); });
-      if (kInverse && sub > 1) apply_twiddles<R>(v, w);
-      Dft<R, real_t>::run(v);
-      if (!kInverse && sub > 1) apply_twiddles<R>(v, w);
-      unroll<R>([&](auto r) { store_for<kInverse>(to.at(first + r * sub), v[r]); });
+      Dft<R, real_t>::template run<V>(
+          [&](auto r) OTFUSE_LAMBDA {
+            const auto v = load_for<kInverse, real_t>(from(first + r * sub));
+            return kInverse && kTwiddles ? twiddled(r, v, w) : v;
+          },
+          [&](auto r, const Complex<V>& v) OTFUSE_LAMBDA {
+            const auto out = !kInverse && kTwiddles ? twiddled(r, v, w) : v;
+            store_for<kInverse>(to(first + r * sub), out);
+          });
     }
+  }
+}
+
+template <int R, bool kInverse, class real_t>
+OTFUSE_KERNEL void radix_stage(const LineView<real_t> from, const LineView<real_t> to,
+                               const LineStage<real_t> stage, const real_t* twiddles) {
+  const auto whole_from = [&](int64_t i) OTFUSE_LAMBDA { return from.base + i * from.stride; };
+  const auto whole_to = [&](int64_t i) OTFUSE_LAMBDA { return to.base + i * to.stride; };
+  const auto part_from = [&](int64_t i) OTFUSE_LAMBDA { return from.at(i); };
+  const auto part_to = [&](int64_t i) OTFUSE_LAMBDA { return to.at(i); };
+  const int64_t n = stage.groups * R * stage.sub;
+  if (from.limit < n || to.limit < n) {
+    radix_pass<R, kInverse, true>(part_from, part_to, stage, twiddles);
+  } else if (stage.sub == 1) {
+    radix_pass<R, kInverse, false>(whole_from, whole_to, stage, twiddles);
+  } else {
+    radix_pass<R, kInverse, true>(whole_from, whole_to, stage, twiddles);
   }
 }
 
 // The last forward stage, the product with the OTF and the first inverse stage, in registers.
 // `next` is the line that comes after this one: it is called into the cache meanwhile.
 template <int R, bool kAdjoint, class real_t>
-OTFUSE_NOINLINE void middle_stage(const LineView<real_t> from, const LineView<real_t> to,
-                                  const LineView<real_t> next, int64_t groups,
-                                  const real_t* otf) {
+OTFUSE_KERNEL void middle_stage(const LineView<real_t> from, const LineView<real_t> to,
+                                const LineView<real_t> next, int64_t groups,
+                                const real_t* otf) {
+  using V = Lanes<real_t>;
   constexpr int kStep = 2 * Simd<real_t>::kLanes;
   for (int64_t g = 0; g < groups; ++g) {
-    Complex<Lanes<real_t>> v[R];
-    unroll<R>([&](auto r) {
-      v[r] = load_complex(from.at(g * R + r));
-      const real_t* ahead = next.at(g * R + r);
-      __builtin_prefetch(ahead, 0, 2);
-      if constexpr (kStep * sizeof(real_t) > 64) __builtin_prefetch(ahead + kStep / 2, 0, 2);
-    });
-    Dft<R, real_t>::run(v);
-    unroll<R>([&](auto r) {
-      const auto h = load_complex(otf + (g * R + r) * kStep);
-      v[r] = swapped(kAdjoint ? multiply_conj(v[r], h) : multiply(v[r], h));
-    });
-    Dft<R, real_t>::run(v);
-    unroll<R>([&](auto r) { store_complex(to.at(g * R + r), swapped(v[r])); });
+    Complex<V> product[R];
+    Dft<R, real_t>::template run<V>(
+        [&](auto r) OTFUSE_LAMBDA {
+          const real_t* ahead = next.at(g * R + r);
+          __builtin_prefetch(ahead, 0, 2);
+          if constexpr (kStep * sizeof(real_t) > 64) __builtin_prefetch(ahead + kStep / 2, 0, 2);
+          return load_complex<real_t>(from.at(g * R + r));
+        },
+        [&](auto r, const Complex<V>& v) OTFUSE_LAMBDA {
+          const auto h = load_complex(otf + (g * R + r) * kStep);
+          product[r] = swapped(kAdjoint ? multiply_conj(v, h) : multiply(v, h));
+        });
+    Dft<R, real_t>::template run<V>(
+        [&](auto r) OTFUSE_LAMBDA { return product[r]; },
+        [&](auto r, const Complex<V>& v) OTFUSE_LAMBDA {
+          store_complex(to.at(g * R + r), swapped(v));
+        });
   }
 }
 
 // The last inverse stage, a pointwise operation on the line's values in natural order, and the
 // first forward stage, in registers: both take the same R values.
 template <int R, class real_t, class Op>
-OTFUSE_NOINLINE void turn_stage(real_t* line, int64_t sub, const real_t* twiddles, Op& caller_op) {
+OTFUSE_KERNEL void turn_stage(real_t* line, int64_t sub, const real_t* twiddles, Op& caller_op) {
+  using V = Lanes<real_t>;
   constexpr int kStep = 2 * Simd<real_t>::kLanes;
   Op op = caller_op;  // a copy that stores to the line cannot alias
   for (int64_t j = 0; j < sub; ++j) {
     real_t* first = line + j * kStep;
     const real_t* w = twiddles + 2 * (R - 1) * j;
-    Complex<Lanes<real_t>> v[R];
-    unroll<R>([&](auto r) { v[r] = swapped(load_complex(first + r * sub * kStep)); });
-    apply_twiddles<R>(v, w);
-    Dft<R, real_t>::run(v);
-    unroll<R>([&](auto r) { v[r] = op(j + r * sub, swapped(v[r])); });
-    Dft<R, real_t>::run(v);
-    apply_twiddles<R>(v, w);
-    unroll<R>([&](auto r) { store_complex(first + r * sub * kStep, v[r]); });
+    Complex<V> values[R];
+    Dft<R, real_t>::template run<V>(
+        [&](auto r) OTFUSE_LAMBDA {
+          return twiddled(r, swapped(load_complex<real_t>(first + r * sub * kStep)), w);
+        },
+        [&](auto r, const Complex<V>& v) OTFUSE_LAMBDA {
+          values[r] = op(j + r * sub, swapped(v));
+        });
+    Dft<R, real_t>::template run<V>(
+        [&](auto r) OTFUSE_LAMBDA { return values[r]; },
+        [&](auto r, const Complex<V>& v) OTFUSE_LAMBDA {
+          store_complex(first + r * sub * kStep, twiddled(r, v, w));
+        });
   }
   caller_op = op;
 }
@@ -136,7 +171,7 @@ void run_stage(const LinePlan<real_t>& plan, int64_t s, const LineView<real_t>& 
                const LineView<real_t>& to) {
   const auto& stage = plan.stages[s];
   const real_t* twiddles = plan.twiddles.data() + stage.twiddle;
-  with_radix(stage.radix, [&](auto radix) {
+  with_radix(stage.radix, [&](auto radix) OTFUSE_LAMBDA {
     radix_stage<decltype(radix)::value, kInverse>(from, to, stage, twiddles);
   });
 }

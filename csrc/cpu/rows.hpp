@@ -79,49 +79,49 @@ template <class real_t, class Combine, class Place>
 OTFUSE_HD void transpose_into(const RowBlockTiles<real_t>& tiles, Combine combine, Place place) {
   constexpr int kLanes = Simd<real_t>::kLanes;
   Lanes<real_t> v[kLanes];
-  unroll<kLanes>([&](auto i) { v[i] = combine(tiles.a.load(i), tiles.b.load(i)); });
+  unroll<kLanes>([&](auto i) OTFUSE_LAMBDA { v[i] = combine(tiles.a.load(i), tiles.b.load(i)); });
   Tile<real_t>::transpose(v);
-  unroll<kLanes>([&](auto k) {
+  unroll<kLanes>([&](auto k) OTFUSE_LAMBDA {
     if (real_t* p = place(k)) store_aligned(p, v[k]);
   });
 }
 
 template <class real_t>
-OTFUSE_NOINLINE void gather_block(const Layout<real_t>& l, const RowBlockTiles<real_t>& tiles,
+OTFUSE_KERNEL void gather_block(const Layout<real_t>& l, const RowBlockTiles<real_t>& tiles,
                                   int64_t kx_block, real_t* line) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   using C = Complex<Lanes<real_t>>;
   const int64_t k0 = kx_block * kLanes, n = l.grid.x;
   const int32_t* position = l.x.position.data();
-  const auto at = [&](int k) -> real_t* {
+  const auto at = [&](int k) OTFUSE_LAMBDA -> real_t* {
     if (k0 + k == 0 || k0 + k >= l.kx_count) return nullptr;
     return line + position[k0 + k] * kStep;
   };
-  const auto mirrored = [&](int k) -> real_t* {
+  const auto mirrored = [&](int k) OTFUSE_LAMBDA -> real_t* {
     if (k0 + k == 0 || k0 + k >= l.kx_count) return nullptr;
     return line + position[n - k0 - k] * kStep;
   };
-  const auto imag = [](real_t* p) { return p == nullptr ? p : p + kLanes; };
-  transpose_into(tiles, [](const C& a, const C& b) { return a.re - b.im; }, at);
+  const auto imag = [](real_t* p) OTFUSE_LAMBDA { return p == nullptr ? p : p + kLanes; };
+  transpose_into(tiles, [](const C& a, const C& b) OTFUSE_LAMBDA { return a.re - b.im; }, at);
   transpose_into(
-      tiles, [](const C& a, const C& b) { return a.im + b.re; },
-      [&](int k) { return imag(at(k)); });
-  transpose_into(tiles, [](const C& a, const C& b) { return a.re + b.im; }, mirrored);
+      tiles, [](const C& a, const C& b) OTFUSE_LAMBDA { return a.im + b.re; },
+      [&](int k) OTFUSE_LAMBDA { return imag(at(k)); });
+  transpose_into(tiles, [](const C& a, const C& b) OTFUSE_LAMBDA { return a.re + b.im; }, mirrored);
   transpose_into(
-      tiles, [](const C& a, const C& b) { return b.re - a.im; },
-      [&](int k) { return imag(mirrored(k)); });
+      tiles, [](const C& a, const C& b) OTFUSE_LAMBDA { return b.re - a.im; },
+      [&](int k) OTFUSE_LAMBDA { return imag(mirrored(k)); });
   if (kx_block == 0) gather_packed(l, tiles, line);
 }
 
 template <class real_t>
-OTFUSE_NOINLINE void scatter_block(const Layout<real_t>& l, const real_t* line, int64_t kx_block,
+OTFUSE_KERNEL void scatter_block(const Layout<real_t>& l, const real_t* line, int64_t kx_block,
                                    const RowBlockTiles<real_t>& tiles) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   using V = Lanes<real_t>;
   const int64_t k0 = kx_block * kLanes, n = l.grid.x;
   const int32_t* position = l.x.position.data();
-  const auto tile = [&](int part, int sign, V* v) {
-    unroll<kLanes>([&](auto i) {
+  const auto tile = [&](int part, int sign, V* v) OTFUSE_LAMBDA {
+    unroll<kLanes>([&](auto i) OTFUSE_LAMBDA {
       const int64_t k = k0 + i;
       if (k == 0 || k >= l.kx_count) {
         v[i] = V{};
@@ -136,10 +136,10 @@ OTFUSE_NOINLINE void scatter_block(const Layout<real_t>& l, const real_t* line, 
   V re[kLanes], im[kLanes];
   tile(0, 1, re);
   tile(1, -1, im);
-  unroll<kLanes>([&](auto i) { tiles.a.store(i, {re[i], im[i]}); });
+  unroll<kLanes>([&](auto i) OTFUSE_LAMBDA { tiles.a.store(i, {re[i], im[i]}); });
   tile(1, 1, re);
   tile(0, -1, im);
-  unroll<kLanes>([&](auto i) { tiles.b.store(i, {re[i], -im[i]}); });
+  unroll<kLanes>([&](auto i) OTFUSE_LAMBDA { tiles.b.store(i, {re[i], -im[i]}); });
   if (kx_block == 0) scatter_packed(l, line, tiles);
 }
 
@@ -176,7 +176,7 @@ void turn_rows(const Layout<real_t>& l, real_t* line, Op& op, const Scratch<real
   inverse_stages(l.x, 1, stages, view, view, view);
   const auto& first = l.x.stages[0];
   const real_t* twiddles = l.x.twiddles.data() + first.twiddle;
-  with_radix(first.radix, [&](auto radix) {
+  with_radix(first.radix, [&](auto radix) OTFUSE_LAMBDA {
     turn_stage<decltype(radix)::value>(line, first.sub, twiddles, op);
   });
   forward_stages(l.x, 1, stages, view, view, view);

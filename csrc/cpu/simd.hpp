@@ -112,13 +112,13 @@ struct Tile {
   OTFUSE_HD static void unpack_step(V* v) {
     constexpr auto lanes = std::make_integer_sequence<int, kLanes>{};
     V t[kLanes];
-    unroll<kLanes / 2>([&](auto p) {
+    unroll<kLanes / 2>([&](auto p) OTFUSE_LAMBDA {
       constexpr int group = decltype(p)::value / (kUnit / 2) * kUnit;
       constexpr int i = decltype(p)::value % (kUnit / 2);
       t[group + 2 * i] = unpack<0>(v[group + i], v[group + i + kUnit / 2], lanes);
       t[group + 2 * i + 1] = unpack<1>(v[group + i], v[group + i + kUnit / 2], lanes);
     });
-    unroll<kLanes>([&](auto i) { v[i] = t[i]; });
+    unroll<kLanes>([&](auto i) OTFUSE_LAMBDA { v[i] = t[i]; });
   }
 
   OTFUSE_HD static void unit_step_4(V& a, V& b, V& c, V& d) {
@@ -141,7 +141,7 @@ struct Tile {
   OTFUSE_HD static void transpose(V* v) {
     unpack_step(v);
     if constexpr (kUnit == 4) unpack_step(v);
-    unroll<kUnit>([&](auto r) {
+    unroll<kUnit>([&](auto r) OTFUSE_LAMBDA {
       if constexpr (kUnits == 4) {
         unit_step_4(v[r], v[r + kUnit], v[r + 2 * kUnit], v[r + 3 * kUnit]);
       } else if constexpr (kUnits == 2) {

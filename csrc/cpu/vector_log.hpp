@@ -37,7 +37,7 @@ OTFUSE_HD Lanes<real_t> vector_log(const Lanes<real_t>& x) {
   const Lanes<real_t> m = __builtin_bit_cast(Lanes<real_t>, scaled);
   const Lanes<real_t> s = (m - 1) / (m + 1), square = s * s;
   Lanes<real_t> series = Lanes<real_t>{} + real_t(1) / (2 * Bits::kTerms + 1);
-  unroll<Bits::kTerms>([&](auto i) {
+  unroll<Bits::kTerms>([&](auto i) OTFUSE_LAMBDA {
     series = series * square + real_t(1) / (2 * (Bits::kTerms - 1 - i) + 1);
   });
   const auto e = __builtin_convertvector(exponent, Lanes<real_t>);

@@ -43,10 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    from typer import Abort
+
     from otfuse.cli._app import build_app
 
-    code = build_app(words)(words or ["--help"], prog_name="otfuse", standalone_mode=False)
+    try:
+        code = build_app(words)(words or ["--help"], prog_name="otfuse", standalone_mode=False)
+    except Abort:  # what older typers make of Ctrl-C
+        raise KeyboardInterrupt from None
     sys.stdout.flush()
+    if code == _errors.INTERRUPTED:  # so newer ones call it
+        raise KeyboardInterrupt
     if not words:
         return _errors.BAD_INPUT
     return code if isinstance(code, int) else _errors.OK

@@ -33,17 +33,23 @@ def build_app(words: Sequence[str]) -> typer.Typer:
     return app
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from otfuse import __version__
+
+        print(f"otfuse {__version__}")
+        raise typer.Exit
+
+
 def _otfuse(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Deconvolve microscope images.
 
     Start with `otfuse demo`, or with `otfuse info IMAGE` and `otfuse deconvolve IMAGE -o OUT`.
     """
-    if version:
-        from otfuse import __version__
-
-        print(f"otfuse {__version__}")
-        raise typer.Exit

@@ -248,13 +248,15 @@ def warn_of_sampling(chosen: JobOptics, stack: Stack, report: Report) -> None:
 
     dz, dxy = nyquist(chosen.na, min(known), chosen.immersion_index, chosen.modality)
     limits = (dz if stack.data.shape[2] > 1 else None, dxy, dxy)
-    coarse = [
-        f"{axis} {size:g} µm (Nyquist {limit:.3g} µm)"
-        for axis, size, limit in zip("zyx", chosen.voxel, limits, strict=True)
-        if size is not None and limit is not None and size > 1.01 * limit
-    ]
-    if coarse:
+    sizes: dict[str, tuple[float, float]] = {}
+    for axis, size, limit in zip("zyx", chosen.voxel, limits, strict=True):
+        if size is not None and limit is not None and size > 1.01 * limit:
+            sizes[axis] = size, limit
+    if "y" in sizes and sizes.get("y") == sizes.get("x"):
+        sizes["xy"] = sizes.pop("y")
+        del sizes["x"]
+    if sizes:
+        told = (f"{axis} {size:g} µm, needed {limit:.3g}" for axis, (size, limit) in sizes.items())
         report.warn(
-            f"sampling is coarser than Nyquist in {', '.join(coarse)}: "
-            "finer detail is lost or aliased"
+            f"sampling is coarser than Nyquist ({'; '.join(told)}): finer detail is lost or aliased"
         )

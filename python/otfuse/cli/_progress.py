@@ -29,11 +29,12 @@ class Progress:
         self._n_items, self._n_iters = n_items, n_iters
         self._done, self._start = 0, time.monotonic()
         self._last_line = self._start
+        self._summary = ""
         self._bar: Any = None
         self._task: Any = None
         if sys.stderr.isatty():
             self._bar = _terminal_bar()
-            self._task = self._bar.add_task("", total=n_items * n_iters, divergence="")
+            self._task = self._bar.add_task("start", total=n_items * n_iters, divergence="")
 
     def __enter__(self) -> Progress:
         if self._bar is not None:
@@ -48,6 +49,9 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+            # The bar vanishes; what it said last of a single run is worth keeping.
+            if kind is None and self._n_items == 1 and self._summary:
+                print(self._summary)
 
     def item(self, label: str, n_voxels: int) -> Callable[[int, Any], bool]:
         """Callback for one call of the engine.
@@ -65,6 +69,7 @@ class Progress:
         def show(i: int, info: Any) -> bool:
             # The sum over a batch of images is that of one image made of them all.
             divergence = float(info.i_divergence[..., -1].sum()) / n_voxels
+            self._summary = self._line(label, i, divergence)
             if self._bar is not None:
                 self._bar.update(
                     self._task,
@@ -73,24 +78,25 @@ class Progress:
                     divergence=f"I-divergence {number(divergence)}",
                 )
             else:
-                self._quiet(label, i, before + i, divergence)
+                self._quiet(i, before + i)
             return False
 
         return show
 
-    def _quiet(self, label: str, i: int, total: int, divergence: float) -> None:
+    def _line(self, label: str, i: int, divergence: float) -> str:
+        return (
+            f"{'iteration':<12}{label + ': ' if label else ''}{i} of {self._n_iters}, "
+            f"I-divergence {number(divergence)} per voxel"
+        )
+
+    def _quiet(self, i: int, total: int) -> None:
         now = time.monotonic()
         if i < self._n_iters and now - self._last_line < _QUIET_SECONDS:
             return
         self._last_line = now
         ahead = self._n_items * self._n_iters - total
         left = (now - self._start) / total * ahead
-        print(
-            f"{'iteration':<12}{label + ': ' if label else ''}{i} of {self._n_iters}, "
-            f"I-divergence {number(divergence)} per voxel"
-            + (f", {in_time(left)} left" if ahead else ""),
-            flush=True,
-        )
+        print(self._summary + (f", {in_time(left)} left" if ahead else ""), flush=True)
 
 
 def _terminal_bar() -> Any:

@@ -153,18 +153,21 @@ def _resampled(
     pixels: Tensor, old: tuple[float | None, ...], new: tuple[float | None, ...], report: Report
 ) -> Tensor:
     if not any(old) or not all(new):
-        what = "the PSF file" if not any(old) else "the image"
-        report.notes([f"{what} tells no voxel size: PSF and image are taken to have the same"])
+        told = "the PSF file tells no voxel size"
+        if any(old):
+            sizes = ", ".join("?" if size is None else f"{size:g}" for size in old)
+            told = f"the image tells no voxel size, the PSF {sizes} µm"
+        report.notes([f"{told}: PSF and image are taken to have the same"])
         return pixels
     # Where the file lacks one axis, that one is taken to agree.
-    known = tuple(a if a is not None else b for a, b in zip(old, new, strict=True))
-    ratios = [abs(a / b - 1) for a, b in zip(known, new, strict=True) if a and b]
-    if max(ratios) <= _SAME_VOXEL:
+    wanted = [size or 0.0 for size in new]
+    known = [a or b for a, b in zip(old, wanted, strict=True)]
+    if max(abs(a / b - 1) for a, b in zip(known, wanted, strict=True)) <= _SAME_VOXEL:
         return pixels
     from otfuse.psf import resample
 
-    result: Tensor = resample(pixels, known, new)
-    before, after = (", ".join(f"{size:g}" for size in edges) for edges in (known, new))
+    result: Tensor = resample(pixels, known, wanted)
+    before, after = (", ".join(f"{size:g}" for size in edges) for edges in (known, wanted))
     report.notes(
         [f"resampled from {before} to {after} µm: now {by_extents(tuple(result.shape))} voxels"]
     )
@@ -243,7 +246,7 @@ def _model(
     )
     if optics.modality == "confocal":
         extra["excitation_wavelength"] = optics.excitation_wavelengths[channel]
-    make = {
+    make: Any = {
         "widefield": models.widefield,
         "confocal": models.confocal,
         "lightsheet": models.light_sheet,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,28 @@ from otfuse.cli._options import DeconvolveOptions
 from otfuse.cli._progress import Progress
 from otfuse.io.stack import Stack
 
+# Restored light where the camera was blind, this many times what it is anywhere else.
+_RUNAWAY = 5.0
+
+
+@dataclass
+class Peaks:
+    """Highest restored value of each channel where the camera saw, and where it was saturated."""
+
+    seen: dict[int, float] = field(default_factory=dict)
+    hidden: dict[int, float] = field(default_factory=dict)
+
+    def look(self, channel: int, image: np.ndarray, result: np.ndarray, level: float) -> None:
+        """Take in one restored block of a channel that saturates at `level`."""
+        blind = image >= level
+        for found, where in ((self.seen, ~blind), (self.hidden, blind)):
+            top = float(result.max(initial=0.0, where=where))
+            found[channel] = max(found.get(channel, 0.0), top)
+
+    def runaways(self) -> list[int]:
+        """Channels whose brightest light is where nothing held it back."""
+        return [c for c, top in self.hidden.items() if top > _RUNAWAY * self.seen[c] > 0]
+
 
 def restore(
     options: DeconvolveOptions,
@@ -22,6 +45,7 @@ def restore(
     psfs: list[np.ndarray],
     levels: list[ChannelLevels],
     progress: Progress,
+    peaks: Peaks,
 ) -> Iterator[np.ndarray]:
     """Restored time points, (nt, nc, nz, ny, nx) each, one stack or one batch of images at a time.
 
@@ -35,6 +59,8 @@ def restore(
     levels : list of ChannelLevels
         One per channel.
     progress : Progress
+    peaks : Peaks
+        Told the highest values of channels with saturated voxels.
     """
     nt, nc = stack.data.shape[:2]
     step = batch_length(stack)
@@ -46,6 +72,10 @@ def restore(
             result[:, channel] = _restore_one(
                 stack.data[times, channel], psfs[channel], levels[channel], options, show
             )
+            saturation = levels[channel].saturation
+            if saturation is not None:
+                image = stack.data[times, channel]
+                peaks.look(channel, image, result[:, channel], saturation.level)
             if not np.isfinite(result[:, channel].max()):
                 raise JobError(
                     f"deconvolve: the result of {stack.channel_label(channel)} is not finite; "

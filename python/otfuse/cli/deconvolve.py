@@ -83,9 +83,17 @@ def run_deconvolution(options: DeconvolveOptions) -> None:
     _plan(options, stack, psfs, levels, report)
     record = _record(options, stack, optics, psfs, levels)
     loop_started = time.monotonic()
-    written, first = _run(options, stack, optics, psfs, levels, record)
+    peaks = _restore.Peaks()
+    written, first = _run(options, stack, optics, psfs, levels, record, peaks)
     loop_seconds = time.monotonic() - loop_started
     _report_written(options, written, stack, report)
+    for channel in peaks.runaways():
+        report.warn(
+            f"the brightest restored voxels of {stack.channel_label(channel)} "
+            f"({number(peaks.hidden[channel])}, elsewhere {number(peaks.seen[channel])} at most) "
+            "are saturated ones, where the image holds nothing back; try --no-mask-saturated, "
+            "and look whether the PSF is right"
+        )
     if options.preview is not None and first is not None:
         _write_previews(options, stack, optics, first, report)
     total = time.monotonic() - started
@@ -189,13 +197,14 @@ def _run(
     psfs: list[np.ndarray],
     levels: list[_background.ChannelLevels],
     record: dict[str, Any],
+    peaks: _restore.Peaks,
 ) -> tuple[Written, np.ndarray | None]:
     """Restore and write; also the first time point, if a preview will want it."""
     first: list[np.ndarray] = []
     with Progress(_restore.n_calls(stack), options.iters) as progress:
 
         def blocks() -> Any:
-            for block in _restore.restore(options, stack, psfs, levels, progress):
+            for block in _restore.restore(options, stack, psfs, levels, progress, peaks):
                 if options.preview is not None and not first:
                     first.append(block[0].copy())
                 yield block
@@ -248,7 +257,8 @@ def _write_previews(
     from otfuse._preview import write_preview
 
     for channel, path in enumerate(_preview_paths(options, stack)):
-        title = f"{options.image.name}, {stack.channel_label(channel)}"
+        several = stack.data.shape[1] > 1
+        title = options.image.name + (f", {stack.channel_label(channel)}" if several else "")
         before = np.asarray(stack.data[0, channel], dtype=np.float32)
         write_preview(path, before, first[channel], optics.voxel, title=title)
         report.row("preview" if channel == 0 else "", str(path))

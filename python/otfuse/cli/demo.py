@@ -39,8 +39,8 @@ class _Volumes:
 def demo_command(output: Output = Path("demo"), iters: Iters = 30) -> None:
     """Blur a synthetic specimen, add noise, restore it, and show how much came back.
 
-    Writes truth, PSF, blurred and deconvolved image as TIFFs, and a picture; files of an earlier
-    demo in the same folder are replaced.
+    The PSF that blurs is the one that restores. Writes truth, PSF, blurred and deconvolved image
+    as TIFFs, and a picture; files of an earlier demo in the same folder are replaced.
     """
     started, report = time.monotonic(), Report()
     output.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def _print_table(volumes: _Volumes) -> None:
 
     # The background is known here, and scaling by least squares takes care of the exposure.
     before = volumes.image - _BACKGROUND
-    table = Table(title="against the truth", title_justify="left")
+    table = Table(title="against the truth, scaled by least squares", title_justify="left")
     table.add_column("measure")
     for column in ("blurred", "deconvolved"):
         table.add_column(column, justify="right")

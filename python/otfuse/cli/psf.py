@@ -92,7 +92,7 @@ class _Recipe:
         """Options that nobody gave and the model needs."""
         needed = ("na", "wavelength", "immersion_index", *_NEEDED[self.modality or "widefield"])
         absent = [_OPTIONS[name] for name in needed if getattr(self, name) is None]
-        return absent if all(self.voxel) else [*absent, "--voxel"]
+        return absent if all(edge is not None for edge in self.voxel) else [*absent, "--voxel"]
 
 
 def psf_command(
@@ -163,7 +163,7 @@ def _complete(recipe: _Recipe, stack: Stack | None) -> None:
                     f"got channels with {listed}"
                 )
             _fill(recipe, name, next(iter(values), None), found.sources.get(f"{name}s"))
-        if not all(recipe.voxel):
+        if None in recipe.voxel:
             # One plane has no distance to the next, and its PSF needs none.
             dz = stack.voxel[0] or (1.0 if stack.spatial_shape[0] == 1 else None)
             recipe.voxel = (dz, *stack.voxel[1:])

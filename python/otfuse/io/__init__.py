@@ -5,7 +5,8 @@ from otfuse.io.camera import Saturation, auto_background, find_saturation, perce
 from otfuse.io.provenance import find_provenance, provenance
 from otfuse.io.read import read_stack
 from otfuse.io.stack import Optics, Stack
-from otfuse.io.write import Written, check_target, write_stack
+from otfuse.io.target import check_target
+from otfuse.io.write import Written, write_stack
 
 __all__ = [
     "Optics",

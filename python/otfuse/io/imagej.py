@@ -89,7 +89,7 @@ def plain_pixel_size(
 
 def resolution_tags(tags: Any) -> tuple[float | None, float | None]:
     """Pixels per unit along (y, x), None where the tag is missing or not a positive number."""
-    values = []
+    values: list[float | None] = []
     for name in ("YResolution", "XResolution"):
         tag = tags.get(name)
         pair = tag.value if tag is not None else (0, 1)

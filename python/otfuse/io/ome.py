@@ -214,7 +214,9 @@ def build_ome(
     sizes = {f"Size{axis}": str(n) for axis, n in zip("XYZCT", (nx, ny, nz, nc, nt), strict=True)}
     pixel_type = {"float32": "float"}.get(dtype, dtype)
     pixels = ElementTree.SubElement(
-        image, "Pixels", ID="Pixels:0", DimensionOrder="XYZCT", Type=pixel_type, **sizes
+        image,
+        "Pixels",
+        {"ID": "Pixels:0", "DimensionOrder": "XYZCT", "Type": pixel_type, **sizes},
     )
     _set_sizes(pixels, like)
     for channel in range(nc):
@@ -235,7 +237,7 @@ def _add_objective(root: Element, optics: Optics) -> bool:
     if not given and optics.immersion_index is None:
         return False
     instrument = ElementTree.SubElement(root, "Instrument", ID="Instrument:0")
-    ElementTree.SubElement(instrument, "Objective", ID="Objective:0", **given)
+    ElementTree.SubElement(instrument, "Objective", {"ID": "Objective:0", **given})
     return True
 
 

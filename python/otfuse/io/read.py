@@ -65,9 +65,7 @@ def read_stack(path: str | Path, *, axes: str | None = None, mmap: bool = False)
             stack = _read(tif, found, path, axes, mmap)
     for message in messages:
         if any(word in message for word in _INCOMPLETE):
-            raise ValueError(
-                f"read_stack: image must be complete, got {path} of which tifffile says: {message}"
-            )
+            raise _damaged(path, message)
         stack.notes.append(f"tifffile says: {message}")
     return stack
 
@@ -80,11 +78,14 @@ def _damage_named(path: Path) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.EIO:
             raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(
-            f"read_stack: image must be a complete TIFF file, got {path} ({reason}); "
-            "save it again as TIFF, best as OME-TIFF"
-        ) from error
+        raise _damaged(path, str(error) or type(error).__name__) from error
+
+
+def _damaged(path: Path, reason: str) -> ValueError:
+    return ValueError(
+        f"read_stack: image must be a complete TIFF file, got {path} ({' '.join(reason.split())}); "
+        "save it again as TIFF, best as OME-TIFF"
+    )
 
 
 def _read(

@@ -18,9 +18,11 @@ _METRES |= {
     "micron": 1e-6, "microns": 1e-6,
 }  # fmt: skip
 _NAMED_PREFIX = {"milli": 1e-3, "micro": 1e-6, "nano": 1e-9, "pico": 1e-12, "centi": 1e-2, "": 1.0}
-for _name, _scale in _NAMED_PREFIX.items():
-    for _stem in ("meter", "metre", "meters", "metres"):
-        _METRES[_name + _stem] = _scale
+_METRES |= {
+    prefix + stem: scale
+    for prefix, scale in _NAMED_PREFIX.items()
+    for stem in ("meter", "metre", "meters", "metres")
+}
 _SECONDS = {prefix + "s": scale for prefix, scale in _SI_PREFIX.items()}
 _SECONDS |= {"sec": 1.0, "second": 1.0, "seconds": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 

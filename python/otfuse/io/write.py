@@ -94,9 +94,10 @@ def write_stack(
     n_bytes = int(np.prod(whole)) * np.dtype(dtype).itemsize
     kind, notes = _choose_kind(path, meaning, n_bytes)
     job = _Job(whole, dtype, kind, n_bytes, meaning, dict(provenance or {}), path.name)
+    factors: tuple[float, ...] = ()
     with complete_file(path, overwrite=overwrite) as file:
         if dtype == "float32":
-            factors, highest = (), _Highest(whole[1])
+            highest = _Highest(whole[1])
             _write_planes(file, job, highest.watch(_checked(blocks, whole)))
         else:
             with tempfile.TemporaryFile(dir=path.parent) as spool:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 # |a - b| <= k eps log2(n) |b|: the rms error of a transform of n numbers grows as eps log2(n), and
-# a convolution takes two of them and the spectrum of the PSF; its gradients take one more.
-TOLERANCE = {torch.float32: 1.0, torch.float64: 1.0}
+# a convolution takes two of them and the spectrum of the PSF. Largest seen with k = 1: 1.2 times
+# that, in gradients at prime extents, whose transforms are convolutions themselves.
+TOLERANCE = {torch.float32: 2.0, torch.float64: 2.0}
 
 
 def as_tensor(array: object) -> Tensor:

@@ -12,6 +12,7 @@ from skimage.metrics import structural_similarity
 
 import otfuse
 from compare import assert_close
+from otfuse.psf import widefield
 
 Read = Callable[[str], np.ndarray]
 
@@ -121,7 +122,7 @@ def test_shifted_data_is_restored_in_its_place(shared_stack: Read) -> None:
 
 def test_a_real_stack_in_float32_is_that_in_float64(shared_stack: Read) -> None:
     stack = shared_stack("deconwolf_dapi_001.tif")
-    psf = otfuse.psf.widefield(
+    psf = widefield(
         (79, 179, 179), (0.3, 0.13, 0.13), na=1.45, wavelength=0.461, immersion_index=1.512
     )
     options = {"n_iters": 20, "acceleration": "shb", "background": float(stack.min()) - 100}

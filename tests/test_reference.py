@@ -120,15 +120,19 @@ def reflected_widths(image: np.ndarray, psf: np.ndarray) -> list[tuple[int, int]
 
 
 def direct_start(
-    image: np.ndarray, psf: np.ndarray, boundary: str, init: str | np.ndarray, mean: float
+    image: np.ndarray,
+    psf: np.ndarray,
+    boundary: str,
+    mask: np.ndarray,
+    init: str | np.ndarray,
 ) -> np.ndarray:
     """The first estimate on the domain of the boundary, before the weight empties voxels."""
-    floor = 1e-6 * mean
-    level = max(mean - BACKGROUND, floor)
+    floor = 1e-6 * image[mask].mean()
+    level = max(image[mask].mean() - BACKGROUND, floor)
     outside = level if isinstance(init, str) else init.mean()
     start = np.full(image.shape, level) if isinstance(init, str) else init
     if isinstance(init, str) and init == "image":
-        start = np.maximum(image - BACKGROUND, floor)
+        start = np.where(mask, np.maximum(image - BACKGROUND, floor), level)
     if boundary == "circular":
         return start
     if boundary == "reflect":
@@ -147,9 +151,8 @@ def direct_rl(
 ) -> tuple[np.ndarray, list[float]]:
     """Iterate three times with direct sums; one image, no batch."""
     psf = psf / psf.sum()
-    mean, whole = image[mask].mean(), bool(mask.all())
-    floor = 1e-6 * mean
-    x = direct_start(image, psf, boundary, init, mean)
+    floor, whole = 1e-6 * image[mask].mean(), bool(mask.all())
+    x = direct_start(image, psf, boundary, mask, init)
     begin = [0 if boundary == "circular" else k - 1 - k // 2 for k in psf.shape]
     crop = tuple(slice(b, b + n) for b, n in zip(begin, image.shape, strict=True))
     if boundary == "reflect":

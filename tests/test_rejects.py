@@ -76,7 +76,7 @@ RICHARDSON_LUCY = [
     Case("psf-4d", lambda: rl(psf=torch.ones(2, 2, 3, 3)), ValueError, RL + "psf must"),
     Case("psf-3d-image-2d", lambda: rl(psf=torch.ones(2, 3, 3)), ValueError, RL, "axes"),
     Case("psf-2d-ndim-3", lambda: rl(STACK, ndim=3), ValueError, RL, "axes"),
-    Case("ndim-5", lambda: rl(ndim=5), ValueError, RL + "ndim must", "5"),
+    Case("ndim-5", lambda: rl(ndim=5), ValueError, RL, "ndim"),
     Case(
         "psf-larger-than-image",
         lambda: rl(psf=torch.ones(9, 3), boundary="circular"),
@@ -157,13 +157,6 @@ FFT_CONVOLVE = [
         "(8, 10)",
     ),
     Case(
-        "otf-of-another-boundary",
-        lambda: conv(IMAGE, otfuse.Otf(PSF, (8, 9)), boundary="reflect"),
-        ValueError,
-        FC,
-        "boundary",
-    ),
-    Case(
         "otf-psf-larger",
         lambda: otfuse.Otf(torch.ones(9, 3), (8, 9)),
         ValueError,
@@ -185,8 +178,8 @@ def conv2d(image: object = CHANNELS, weight: object = KERNEL, **options: object)
 FFT_CONV = [
     Case("channels", lambda: conv2d(weight=torch.ones(6, 3, 3, 3)), ValueError, C2 + "weight must"),
     Case("rank", lambda: conv2d(torch.ones(8, 9)), ValueError, C2 + "input must"),
-    Case("weight-rank", lambda: conv2d(weight=torch.ones(4, 3, 3)), ValueError, C2 + "weight must"),
-    Case("groups", lambda: conv2d(groups=3), ValueError, C2 + "groups must", "3"),
+    Case("weight-rank", lambda: conv2d(weight=torch.ones(4, 3, 3)), ValueError, C2, "weight"),
+    Case("groups", lambda: conv2d(groups=3), ValueError, C2, "groups 3"),
     Case("stride", lambda: conv2d(stride=0), ValueError, C2 + "stride must", "0"),
     Case("dilation", lambda: conv2d(dilation=(1, 0)), ValueError, C2 + "dilation must"),
     Case("padding", lambda: conv2d(padding=-1), ValueError, C2 + "padding must", "-1"),
@@ -211,7 +204,8 @@ OTHERS = [
         "ratio-shape",
         lambda: otfuse.rl_ratio(IMAGE, torch.ones(7, 9)),
         ValueError,
-        "rl_ratio: reblurred must",
+        "rl_ratio: ",
+        "(7, 9)",
     ),
     Case(
         "ratio-complex",
@@ -224,7 +218,8 @@ OTHERS = [
         "update-shape",
         lambda: otfuse.rl_update(IMAGE, torch.ones(7, 9)),
         ValueError,
-        "rl_update: correction must",
+        "rl_update: ",
+        "(7, 9)",
     ),
     Case(
         "wiener-balance",
@@ -271,7 +266,7 @@ OTHERS = [
         "plan-larger",
         lambda: otfuse.plan_richardson_lucy((8, 9), (9, 3), boundary="circular"),
         ValueError,
-        "plan_richardson_lucy: psf_shape must",
+        "plan_richardson_lucy: psf",
         "circular",
     ),
     Case(

@@ -225,6 +225,17 @@ def test_counts_with_a_float64_psf(rng: np.random.Generator) -> None:
     assert_close(out, reference.richardson_lucy(image, psf, N_ITERS), "uint16", factor=GROWTH)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", ">f4", "float64"])
+def test_psf_of_any_type(dtype: str, rng: np.random.Generator) -> None:
+    """As files hold them; the PSF takes the type of the image."""
+    image = counts(rng, (12, 13)).numpy().astype(np.float32)
+    psf = np.round(200 * lopsided_psf(rng, (4, 3)).numpy()).astype(dtype)
+    same = otfuse.richardson_lucy(image, psf.astype(np.float32), N_ITERS)
+    assert_same(otfuse.richardson_lucy(image, psf, N_ITERS), same, dtype)
+    blurred = otfuse.fft_convolve(image, psf.astype(np.float32))
+    assert_same(otfuse.fft_convolve(image, psf), blurred, dtype)
+
+
 def test_an_empty_image_stays_empty(rng: np.random.Generator) -> None:
     image = counts(rng, (3, 12, 13))
     image[1] = 0

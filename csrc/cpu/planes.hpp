@@ -13,6 +13,7 @@ void inverse_y(const Layout<real_t>& l, real_t* plane, int64_t rows, const Scrat
   if (l.flat) return;
   for (int64_t b = 0; b < l.kx_blocks; ++b) {
     const auto line = contiguous_line(plane + b * l.grid.y * l.kStep, l.grid.y);
+    if (b + 1 < l.kx_blocks) prefetch(line.base + l.grid.y * l.kStep, l.grid.y * l.kStep);
     inverse_line(l.y, line, line, {line.base, line.stride, rows, s.bin}, s.chirp);
   }
 }
@@ -28,14 +29,16 @@ void forward_y(const Layout<real_t>& l, real_t* plane, int64_t rows, const Scrat
 }
 
 // What happens to a plane between the frequencies: `op_of(row_block)` makes the pointwise
-// operation of that row block, op(x, complex lanes) -> complex lanes, then op.finish().
+// operation of that row block: op.prefetch(size), op(x, complex lanes) -> complex lanes,
+// op.finish().
 template <class real_t, class OpOf>
 void turn_plane(const Layout<real_t>& l, real_t* plane, int64_t rows, const OpOf& op_of,
                 const Scratch<real_t>& s) {
   inverse_y(l, plane, rows, s);
   for (int64_t b = 0; b < l.row_blocks(rows); ++b) {
-    gather_rows(l, plane, b * l.kStep, rows, s.line);
     auto op = op_of(b);
+    op.prefetch(l.row_block);
+    gather_rows(l, plane, b * l.kStep, rows, s.line);
     turn_rows(l, s.line, op, s);
     op.finish();
     scatter_rows(l, s.line, plane, b * l.kStep, rows);

@@ -58,6 +58,8 @@ struct RatioOp {
   double* divergence;  // none: not wanted
   V sum{};
 
+  void prefetch(int64_t size) const { OTFUSE_ISA::prefetch(image, size); }
+
   void finish() const {
     if (divergence == nullptr) return;
     double total = 0;
@@ -87,6 +89,12 @@ struct UpdateOp {
   real_t *estimate, *previous;  // previous: none without momentum
   const real_t* weight;         // none: 1
   V step, next_step, floor;
+
+  void prefetch(int64_t size) const {
+    OTFUSE_ISA::prefetch(estimate, size);
+    if (previous != nullptr) OTFUSE_ISA::prefetch(previous, size);
+    if (weight != nullptr) OTFUSE_ISA::prefetch(weight, size);
+  }
 
   void finish() const {}
 

@@ -87,7 +87,9 @@ def _weight(blur: Blur, mask: Tensor, whole: bool, like: Tensor) -> Tensor:
     return torch.where(kept, 1.0 / torch.where(kept, seen, 1.0), 0.0)
 
 
-def _start(init: str | Tensor, image: Tensor, mean: Tensor, problem: Problem) -> Tensor:
+def _start(
+    init: str | Tensor, image: Tensor, mask: Tensor | None, mean: Tensor, problem: Problem
+) -> Tensor:
     """Return the first estimate: the mean, the image, or an array, on the estimate's domain."""
     if not isinstance(init, str):
         array = torch.as_tensor(init).to(image)
@@ -95,7 +97,8 @@ def _start(init: str | Tensor, image: Tensor, mean: Tensor, problem: Problem) ->
     elif init == "mean":
         start = mean
     elif init == "image":
-        start = problem.spread(torch.maximum(image - problem.background, problem.floor), mean)
+        light = torch.maximum(image - problem.background, problem.floor)
+        start = problem.spread(light if mask is None else torch.where(mask, light, mean), mean)
     else:
         raise ValueError(f"richardson_lucy: init must be 'mean', 'image' or an array, got {init!r}")
     return torch.where(problem.weight > 0, start, 0.0)
@@ -179,7 +182,7 @@ def richardson_lucy(
     problem = _problem(image, psf, mask, background, floor, boundary, ndim)
     mean = torch.maximum(mean - background, floor)
 
-    estimate = previous = _start(init, image, mean, problem)
+    estimate = previous = _start(init, image, mask, mean, problem)
     i_divergence: list[Tensor] = []
     for k in range(1, n_iters + 1):
         entering = _entering(estimate, previous, k, acceleration, problem)

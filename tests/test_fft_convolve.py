@@ -293,7 +293,10 @@ def test_any_shape_stride_and_type(data: st.DataObject) -> None:
     psf = lopsided_psf(rng, extents)
     if data.draw(st.booleans(), "strided"):
         image, psf = strided(image), strided(psf)
+    before = torch.get_num_threads()
+    torch.set_num_threads(data.draw(st.integers(1, 4), "threads"))
     actual = otfuse.fft_convolve(image, psf, boundary=boundary, adjoint=adjoint)
+    torch.set_num_threads(before)
     expected = reference.fft_convolve(
         image.double(), psf.to(actual.dtype).double(), boundary=boundary, adjoint=adjoint
     )

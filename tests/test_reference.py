@@ -120,11 +120,7 @@ def reflected_widths(image: np.ndarray, psf: np.ndarray) -> list[tuple[int, int]
 
 
 def direct_start(
-    image: np.ndarray,
-    psf: np.ndarray,
-    boundary: str,
-    mask: np.ndarray,
-    init: str | np.ndarray,
+    image: np.ndarray, psf: np.ndarray, boundary: str, mask: np.ndarray, init: str | np.ndarray
 ) -> np.ndarray:
     """The first estimate on the domain of the boundary, before the weight empties voxels."""
     floor = 1e-6 * image[mask].mean()

@@ -60,19 +60,28 @@ void convolve_column(const Layout<real_t>& l, const ColumnViews<real_t>& column,
   const LinePlan<real_t>& plan = l.column_plan();
   const auto line = contiguous_line(s.line, plan.n);
   if (!plan.smooth() || plan.stages.empty()) {
-    forward_line(plan, column.in, line, line, s.chirp);
+    forward_line(plan, column.in, line, s.chirp);
     multiply_line<kAdjoint>(plan.n, s.line, otf);
-    return inverse_line(plan, line, line, column.out, s.chirp);
+    return inverse_line(plan, line, column.out, s.chirp);
   }
   const int64_t last = int64_t(plan.stages.size()) - 1;
-  forward_stages(plan, 0, last, column.in, line, line);
-  const auto& from = last == 0 ? column.in : line;
-  const auto& to = last == 0 ? column.out : line;
-  with_radix(plan.stages[last].radix, [&](auto radix) {
-    middle_stage<decltype(radix)::value, kAdjoint>(from, to, next, plan.stages[last].groups,
-                                                   otf);
-  });
-  inverse_stages(plan, 0, last, line, line, column.out);
+  const auto middle = [&](const LineView<real_t>& from, const LineView<real_t>& to,
+                          const LineView<real_t>& ahead, int64_t groups, const real_t* h) {
+    with_radix(plan.stages[last].radix, [&](auto radix) {
+      middle_stage<decltype(radix)::value, kAdjoint>(from, to, ahead, groups, h);
+    });
+  };
+  if (last == 0) return middle(column.in, column.out, next, 1, otf);
+  const SubLines<real_t> sub(plan);
+  run_stage<false>(plan, 0, 1, column.in, line);
+  for (int64_t i = 0; i < sub.count; ++i) {
+    const auto part = sub.of(line, i);
+    forward_rest(plan, last, sub.count, part);
+    middle(part, part, sub.of(next, i), plan.stages[last].groups / sub.count,
+           otf + i * sub.extent * l.kStep);
+    inverse_rest(plan, last, sub.count, part);
+  }
+  run_stage<true>(plan, 0, 1, line, column.out);
 }
 
 // One value of a packed column (lane 0 is DC + i Nyquist) times the OTF: with S and D half the
@@ -103,7 +112,7 @@ void convolve_packed_pair(const Layout<real_t>& l, real_t* spectrum, const real_
   const int count = m == c ? 1 : 2;
   for (int i = 0; i < count; ++i) {
     const auto line = contiguous_line(lines[i], plan.n);
-    forward_line(plan, column_views(l, spectrum, columns[i], limits, s).in, line, line, s.chirp);
+    forward_line(plan, column_views(l, spectrum, columns[i], limits, s).in, line, s.chirp);
   }
   const auto product = [&](int i, int64_t p, Complex<Lanes<real_t>> v, Complex<real_t> mirrored) {
     const int64_t at = columns[i] * plan.n + p;
@@ -121,7 +130,7 @@ void convolve_packed_pair(const Layout<real_t>& l, real_t* spectrum, const real_
   }
   for (int i = 0; i < count; ++i) {
     const auto line = contiguous_line(lines[i], plan.n);
-    inverse_line(plan, line, line, column_views(l, spectrum, columns[i], limits, s).out, s.chirp);
+    inverse_line(plan, line, column_views(l, spectrum, columns[i], limits, s).out, s.chirp);
   }
 }
 

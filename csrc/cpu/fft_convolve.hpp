@@ -17,6 +17,7 @@ void image_to_spectrum(const Layout<real_t>& l, const Team& team, const Field<co
     const auto load = [&](int64_t b) {
       return [&, b](real_t* line) {
         load_rows(l, f, item, z, b * l.kStep, real_t(0), line, s);
+        prefetch_rows(l, f, item, z, (b + 1) * l.kStep);
       };
     };
     enter_plane(l, spectrum + z * l.plane, reached.y, load, s);
@@ -29,6 +30,7 @@ void spectrum_to_image(const Layout<real_t>& l, const Team& team, real_t* spectr
   const Extents reached = reach(f.window, l.grid);
   team.each(reached.z, [&](int64_t z) {
     const auto store = [&](int64_t b) {
+      prefetch_rows(l, f, item, z, b * l.kStep);
       return [&, b](real_t* line) { store_rows(l, line, f, item, z, b * l.kStep, s); };
     };
     leave_plane(l, spectrum + z * l.plane, reached.y, store, s);
@@ -60,7 +62,7 @@ void otf_from_column(const Layout<real_t>& l, real_t* spectrum, int64_t c, int64
   const LinePlan<real_t>& plan = l.column_plan();
   const auto line = contiguous_line(s.line, plan.n);
   const auto column = column_views(l, spectrum, c, {limit, limit}, s);
-  forward_line(plan, column.in, line, line, s.chirp);
+  forward_line(plan, column.in, line, s.chirp);
   const real_t scale = real_t(1.0 / (4.0 * double(l.grid.count())));
   for (int64_t i = 0; i < plan.n * l.kStep; ++i) otf[c * plan.n * l.kStep + i] = s.line[i] * scale;
 }

@@ -22,6 +22,16 @@ real_t* field_row(const Field<real_t>& f, const Extents& grid, int64_t b, int64_
   return f.data + b * f.batch_stride + iz * f.stride.z + iy * f.stride.y;
 }
 
+// Rows row .. row + 2 L - 1 of the caller's array will be wanted soon.
+template <class real_t, class T>
+void prefetch_rows(const Layout<real_t>& l, const Field<T>& f, int64_t b, int64_t z,
+                   int64_t row) {
+  for (int64_t i = row; i < std::min(row + l.kStep, l.grid.y); ++i) {
+    const T* p = field_row(f, l.grid, b, z, i);
+    if (p != nullptr) prefetch(p, f.window.extent.x);
+  }
+}
+
 // f(first grid x, first window x, count) for the one or two runs of a window along x.
 template <class F>
 void each_run(const Window& w, int64_t nx, F f) {

@@ -51,12 +51,11 @@ OTFUSE_HD Complex<Lanes<real_t>> twiddled([[maybe_unused]] R r, const Complex<La
   }
 }
 
-template <int R, bool kInverse, bool kTwiddles, class From, class To, class real_t>
-OTFUSE_HD void radix_pass(const From& from, const To& to, const LineStage<real_t>& stage,
+template <int R, bool kInverse, bool kTwiddles, class real_t, class From, class To>
+OTFUSE_HD void radix_pass(const From& from, const To& to, int64_t groups, int64_t sub,
                           const real_t* twiddles) {
   using V = Lanes<real_t>;
-  const int64_t sub = stage.sub;
-  for (int64_t g = 0; g < stage.groups; ++g) {
+  for (int64_t g = 0; g < groups; ++g) {
     for (int64_t j = 0; j < sub; ++j) {
       const int64_t first = g * R * sub + j;
       const real_t* w = twiddles + 2 * (R - 1) * j;
@@ -75,18 +74,19 @@ OTFUSE_HD void radix_pass(const From& from, const To& to, const LineStage<real_t
 
 template <int R, bool kInverse, class real_t>
 OTFUSE_KERNEL void radix_stage(const LineView<real_t> from, const LineView<real_t> to,
-                               const LineStage<real_t> stage, const real_t* twiddles) {
+                               const LineStage<real_t>& stage, int64_t groups,
+                               const real_t* twiddles) {
   const auto whole_from = [&](int64_t i) OTFUSE_LAMBDA { return from.base + i * from.stride; };
   const auto whole_to = [&](int64_t i) OTFUSE_LAMBDA { return to.base + i * to.stride; };
   const auto part_from = [&](int64_t i) OTFUSE_LAMBDA { return from.at(i); };
   const auto part_to = [&](int64_t i) OTFUSE_LAMBDA { return to.at(i); };
-  const int64_t n = stage.groups * R * stage.sub;
+  const int64_t sub = stage.sub, n = groups * R * sub;
   if (from.limit < n || to.limit < n) {
-    radix_pass<R, kInverse, true>(part_from, part_to, stage, twiddles);
-  } else if (stage.sub == 1) {
-    radix_pass<R, kInverse, false>(whole_from, whole_to, stage, twiddles);
+    radix_pass<R, kInverse, true, real_t>(part_from, part_to, groups, sub, twiddles);
+  } else if (sub == 1) {
+    radix_pass<R, kInverse, false, real_t>(whole_from, whole_to, groups, sub, twiddles);
   } else {
-    radix_pass<R, kInverse, true>(whole_from, whole_to, stage, twiddles);
+    radix_pass<R, kInverse, true, real_t>(whole_from, whole_to, groups, sub, twiddles);
   }
 }
 
@@ -166,38 +166,54 @@ void with_radix(int radix, F f) {
   }
 }
 
+// `groups` butterfly groups of stage s; views start at the first of them.
 template <bool kInverse, class real_t>
-void run_stage(const LinePlan<real_t>& plan, int64_t s, const LineView<real_t>& from,
-               const LineView<real_t>& to) {
+void run_stage(const LinePlan<real_t>& plan, int64_t s, int64_t groups,
+               const LineView<real_t>& from, const LineView<real_t>& to) {
   const auto& stage = plan.stages[s];
   const real_t* twiddles = plan.twiddles.data() + stage.twiddle;
-  with_radix(stage.radix, [&](auto radix) OTFUSE_LAMBDA {
-    radix_stage<decltype(radix)::value, kInverse>(from, to, stage, twiddles);
+  with_radix(stage.radix, [&](auto radix) {
+    radix_stage<decltype(radix)::value, kInverse>(from, to, stage, groups, twiddles);
   });
 }
+
+// The first stage splits a line into independent sub-lines. A line too long for the L1 cache is
+// finished sub-line by sub-line, so that only that stage goes through the L2 cache.
+template <class real_t>
+struct SubLines {
+  static constexpr int kStep = 2 * Simd<real_t>::kLanes;
+  static constexpr int64_t kCacheBytes = 24 << 10;
+  int64_t count = 1, extent;
+
+  explicit SubLines(const LinePlan<real_t>& plan) : extent(plan.n) {
+    if (plan.stages.size() < 2 || plan.n * kStep * int64_t(sizeof(real_t)) <= kCacheBytes) return;
+    count = plan.stages[0].radix;
+    extent = plan.stages[0].sub;
+  }
+
+  LineView<real_t> of(const LineView<real_t>& line, int64_t i) const {
+    return {line.base + i * extent * line.stride, line.stride, extent, line.outside};
+  }
+};
 
 template <class real_t>
 void chirp_line(const LinePlan<real_t>& plan, bool inverse, const LineView<real_t>& from,
                 const LineView<real_t>& to, real_t* scratch);
 
-// Stages [first, last) of the forward transform; the first of them reads `from`, the last of them
-// writes `to`, those between stay in `line`.
+// Stages 1 to last of the forward transform, in place, and the same of the inverse, backwards.
 template <class real_t>
-void forward_stages(const LinePlan<real_t>& plan, int64_t first, int64_t last,
-                    const LineView<real_t>& from, const LineView<real_t>& line,
-                    const LineView<real_t>& to) {
-  for (int64_t s = first; s < last; ++s) {
-    run_stage<false>(plan, s, s == first ? from : line, s == last - 1 ? to : line);
+void forward_rest(const LinePlan<real_t>& plan, int64_t last, int64_t sub_lines,
+                  const LineView<real_t>& line) {
+  for (int64_t s = 1; s < last; ++s) {
+    run_stage<false>(plan, s, plan.stages[s].groups / sub_lines, line, line);
   }
 }
 
-// The same for the inverse, which runs the stages backwards: (last, first].
 template <class real_t>
-void inverse_stages(const LinePlan<real_t>& plan, int64_t first, int64_t last,
-                    const LineView<real_t>& from, const LineView<real_t>& line,
-                    const LineView<real_t>& to) {
-  for (int64_t s = last - 1; s >= first; --s) {
-    run_stage<true>(plan, s, s == last - 1 ? from : line, s == first ? to : line);
+void inverse_rest(const LinePlan<real_t>& plan, int64_t last, int64_t sub_lines,
+                  const LineView<real_t>& line) {
+  for (int64_t s = last - 1; s >= 1; --s) {
+    run_stage<true>(plan, s, plan.stages[s].groups / sub_lines, line, line);
   }
 }
 
@@ -206,21 +222,29 @@ void copy_line(int64_t n, const LineView<real_t>& from, const LineView<real_t>& 
   for (int64_t i = 0; i < n; ++i) store_complex(to.at(i), load_complex<real_t>(from.at(i)));
 }
 
-// A whole transform of a line that lies in `line`, contiguous; `from` and `to` may be that line.
+// A whole transform into, or out of, a contiguous line; `from` and `to` may be that line.
 template <class real_t>
 void forward_line(const LinePlan<real_t>& plan, const LineView<real_t>& from,
-                  const LineView<real_t>& line, const LineView<real_t>& to, real_t* scratch) {
-  if (!plan.smooth()) return chirp_line(plan, false, from, to, scratch);
-  if (plan.stages.empty()) return copy_line(plan.n, from, to);
-  forward_stages(plan, 0, int64_t(plan.stages.size()), from, line, to);
+                  const LineView<real_t>& line, real_t* scratch) {
+  if (!plan.smooth()) return chirp_line(plan, false, from, line, scratch);
+  if (plan.stages.empty()) return copy_line(plan.n, from, line);
+  const SubLines<real_t> sub(plan);
+  run_stage<false>(plan, 0, 1, from, line);
+  for (int64_t i = 0; i < sub.count; ++i) {
+    forward_rest(plan, int64_t(plan.stages.size()), sub.count, sub.of(line, i));
+  }
 }
 
 template <class real_t>
-void inverse_line(const LinePlan<real_t>& plan, const LineView<real_t>& from,
-                  const LineView<real_t>& line, const LineView<real_t>& to, real_t* scratch) {
-  if (!plan.smooth()) return chirp_line(plan, true, from, to, scratch);
-  if (plan.stages.empty()) return copy_line(plan.n, from, to);
-  inverse_stages(plan, 0, int64_t(plan.stages.size()), from, line, to);
+void inverse_line(const LinePlan<real_t>& plan, const LineView<real_t>& line,
+                  const LineView<real_t>& to, real_t* scratch) {
+  if (!plan.smooth()) return chirp_line(plan, true, line, to, scratch);
+  if (plan.stages.empty()) return copy_line(plan.n, line, to);
+  const SubLines<real_t> sub(plan);
+  for (int64_t i = 0; i < sub.count; ++i) {
+    inverse_rest(plan, int64_t(plan.stages.size()), sub.count, sub.of(line, i));
+  }
+  run_stage<true>(plan, 0, 1, line, to);
 }
 
 // Bluestein: X[k] = c[k] sum_j (x[j] c[j]) conj(c[k - j]), c[j] = exp(-i pi j^2 / n); the sum is
@@ -239,12 +263,12 @@ void chirp_line(const LinePlan<real_t>& plan, bool inverse, const LineView<real_
     }
     store_complex(line.at(j), v);
   }
-  forward_line(inner, line, line, line, static_cast<real_t*>(nullptr));
+  forward_line(inner, line, line, static_cast<real_t*>(nullptr));
   for (int64_t p = 0; p < inner.n; ++p) {
     const real_t* h = plan.chirp_otf.data() + 2 * p;
     store_complex(line.at(p), multiply(load_complex<real_t>(line.at(p)), h[0], h[1]));
   }
-  inverse_line(inner, line, line, line, static_cast<real_t*>(nullptr));
+  inverse_line(inner, line, line, static_cast<real_t*>(nullptr));
   for (int64_t k = 0; k < plan.n; ++k) {
     const auto v = multiply(load_complex<real_t>(line.at(k)), c[2 * k], c[2 * k + 1]);
     store_complex(to.at(k), inverse ? swapped(v) : v);

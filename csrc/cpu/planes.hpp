@@ -14,7 +14,7 @@ void inverse_y(const Layout<real_t>& l, real_t* plane, int64_t rows, const Scrat
   for (int64_t b = 0; b < l.kx_blocks; ++b) {
     const auto line = contiguous_line(plane + b * l.grid.y * l.kStep, l.grid.y);
     if (b + 1 < l.kx_blocks) prefetch(line.base + l.grid.y * l.kStep, l.grid.y * l.kStep);
-    inverse_line(l.y, line, line, {line.base, line.stride, rows, s.bin}, s.chirp);
+    inverse_line(l.y, line, {line.base, line.stride, rows, s.bin}, s.chirp);
   }
 }
 
@@ -24,7 +24,7 @@ void forward_y(const Layout<real_t>& l, real_t* plane, int64_t rows, const Scrat
   if (l.flat) return;
   for (int64_t b = 0; b < l.kx_blocks; ++b) {
     const auto line = contiguous_line(plane + b * l.grid.y * l.kStep, l.grid.y);
-    forward_line(l.y, {line.base, line.stride, rows, s.zeros}, line, line, s.chirp);
+    forward_line(l.y, {line.base, line.stride, rows, s.zeros}, line, s.chirp);
   }
 }
 
@@ -53,7 +53,7 @@ void enter_plane(const Layout<real_t>& l, real_t* plane, int64_t rows, const OpO
   const auto line = contiguous_line(s.line, l.grid.x);
   for (int64_t b = 0; b < l.row_blocks(rows); ++b) {
     op_of(b)(s.line);
-    forward_line(l.x, line, line, line, s.chirp);
+    forward_line(l.x, line, line, s.chirp);
     scatter_rows(l, s.line, plane, b * l.kStep, rows);
   }
   forward_y(l, plane, rows, s);
@@ -66,9 +66,10 @@ void leave_plane(const Layout<real_t>& l, real_t* plane, int64_t rows, const OpO
   const auto line = contiguous_line(s.line, l.grid.x);
   inverse_y(l, plane, rows, s);
   for (int64_t b = 0; b < l.row_blocks(rows); ++b) {
+    const auto consume = op_of(b);
     gather_rows(l, plane, b * l.kStep, rows, s.line);
-    inverse_line(l.x, line, line, line, s.chirp);
-    op_of(b)(s.line);
+    inverse_line(l.x, line, line, s.chirp);
+    consume(s.line);
   }
 }
 

@@ -166,20 +166,21 @@ void turn_rows(const Layout<real_t>& l, real_t* line, Op& op, const Scratch<real
   constexpr int kStep = Layout<real_t>::kStep;
   const auto view = contiguous_line(line, l.grid.x);
   if (!l.x.smooth() || l.x.stages.empty()) {
-    inverse_line(l.x, view, view, view, scratch.chirp);
+    inverse_line(l.x, view, view, scratch.chirp);
     for (int64_t x = 0; x < l.grid.x; ++x) {
       store_complex(line + x * kStep, op(x, load_complex<real_t>(line + x * kStep)));
     }
-    return forward_line(l.x, view, view, view, scratch.chirp);
+    return forward_line(l.x, view, view, scratch.chirp);
   }
   const int64_t stages = int64_t(l.x.stages.size());
-  inverse_stages(l.x, 1, stages, view, view, view);
+  const SubLines<real_t> sub(l.x);
+  for (int64_t i = 0; i < sub.count; ++i) inverse_rest(l.x, stages, sub.count, sub.of(view, i));
   const auto& first = l.x.stages[0];
   const real_t* twiddles = l.x.twiddles.data() + first.twiddle;
-  with_radix(first.radix, [&](auto radix) OTFUSE_LAMBDA {
+  with_radix(first.radix, [&](auto radix) {
     turn_stage<decltype(radix)::value>(line, first.sub, twiddles, op);
   });
-  forward_stages(l.x, 1, stages, view, view, view);
+  for (int64_t i = 0; i < sub.count; ++i) forward_rest(l.x, stages, sub.count, sub.of(view, i));
 }
 
 OTFUSE_END_ISA_NAMESPACE

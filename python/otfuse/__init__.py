@@ -1,22 +1,51 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Deconvolution of microscope images at hardware speed."""
+"""Deconvolution of microscope images at hardware speed.
 
-from otfuse._config import __version__, show_config
-from otfuse.functional import (
-    MemoryPlan,
-    Otf,
-    fft_conv1d,
-    fft_conv2d,
-    fft_conv3d,
-    fft_convolve,
-    next_fast_shape,
-    plan_richardson_lucy,
-    richardson_lucy,
-    rl_ratio,
-    rl_update,
-    wiener,
-)
-from otfuse.ops import clear_cache, simd_level
+Names are imported when they are first asked for, so that a command line that only has to print
+its help does not wait for torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from otfuse._config import __version__, show_config
+    from otfuse.functional import (
+        MemoryPlan,
+        Otf,
+        fft_conv1d,
+        fft_conv2d,
+        fft_conv3d,
+        fft_convolve,
+        next_fast_shape,
+        plan_richardson_lucy,
+        richardson_lucy,
+        rl_ratio,
+        rl_update,
+        wiener,
+    )
+    from otfuse.ops import clear_cache, simd_level
+
+_ROOMS = {
+    "otfuse._config": ("__version__", "show_config"),
+    "otfuse.ops": ("clear_cache", "simd_level"),
+    "otfuse.functional": (
+        "MemoryPlan",
+        "Otf",
+        "fft_conv1d",
+        "fft_conv2d",
+        "fft_conv3d",
+        "fft_convolve",
+        "next_fast_shape",
+        "plan_richardson_lucy",
+        "richardson_lucy",
+        "rl_ratio",
+        "rl_update",
+        "wiener",
+    ),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+_SUBPACKAGES = ("functional", "io", "metrics", "ops", "psf", "reference", "simulate")
 
 __all__ = [
     "MemoryPlan",
@@ -36,3 +65,17 @@ __all__ = [
     "simd_level",
     "wiener",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"otfuse.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'otfuse' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_SUBPACKAGES])

@@ -39,7 +39,7 @@ def finite_number(function: str, name: str, value: Any) -> float:
         number = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{function}: {name} must be a number, got {value!r}") from None
-    if not math.isfinite(number):
+    if not abs(number) < math.inf:  # traceable, unlike math.isfinite
         raise ValueError(f"{function}: {name} must be finite, got {number}")
     return number
 

@@ -51,6 +51,7 @@ class Geometry:
     image_shape: tuple[int, ...]
     psf_shape: tuple[int, ...]
     grid: tuple[int, ...]
+    padded: bool  # the engine may take a larger, faster grid
     estimate_shape: tuple[int, ...]
     estimate_offset: tuple[int, ...]
 
@@ -66,15 +67,14 @@ class Geometry:
 def circular_geometry(shape: Sequence[int], psf_shape: Sequence[int]) -> Geometry:
     """The estimate is where the image is, on a grid of its extents."""
     n = tuple(shape)
-    return Geometry(n, tuple(psf_shape), n, n, (0,) * len(n))
+    return Geometry(n, tuple(psf_shape), n, False, n, (0,) * len(n))
 
 
 def extended_geometry(shape: Sequence[int], psf_shape: Sequence[int]) -> Geometry:
     """The estimate reaches as far around the image as light can come from."""
     wide = tuple(n + k - 1 for n, k in zip(shape, psf_shape, strict=True))
-    grid = tuple(ops.next_fast_extent(n) for n in wide)
     offset = tuple(-(k - 1 - k // 2) for k in psf_shape)
-    return Geometry(tuple(shape), tuple(psf_shape), grid, wide, offset)
+    return Geometry(tuple(shape), tuple(psf_shape), wide, True, wide, offset)
 
 
 def reflected_index(n: int, before: int, after: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from otfuse import ops
 from otfuse.functional._arrays import working_dtype
-from otfuse.functional._geometry import next_fast_shape
+from otfuse.functional.plan import smooth_extent
 
 Sizes = int | Sequence[int]
 
@@ -188,18 +188,17 @@ def _correlate(
             f"{function}: weight must not exceed the padded input, got kernel "
             f"{tuple(kernel.shape[-ndim:])} and padded input {tuple(padded)}"
         )
-    grid = next_fast_shape(padded)
     before = [a for a, _ in widths]
     if groups == x.shape[1] == kernel.shape[0]:
-        return _each_channel(x, kernel, grid, before, shape)
-    return _mix_channels(x, kernel, grid, before, shape, groups)
+        return _each_channel(x, kernel, padded, before, shape)
+    return _mix_channels(x, kernel, padded, before, shape, groups)
 
 
 def _each_channel(
-    x: Tensor, kernel: Tensor, grid: Sequence[int], before: list[int], shape: list[int]
+    x: Tensor, kernel: Tensor, padded: list[int], before: list[int], shape: list[int]
 ) -> Tensor:
-    zero = [0] * len(grid)
-    windows = (grid, before, zero, zero, shape)
+    zero = [0] * len(padded)
+    windows = (padded, True, before, zero, zero, shape)
     out = ops.fft_convolve(x.flatten(0, 1), kernel[:, 0], None, 1, *windows, True)
     return out.unflatten(0, x.shape[:2])
 
@@ -207,12 +206,12 @@ def _each_channel(
 def _mix_channels(
     x: Tensor,
     kernel: Tensor,
-    grid: Sequence[int],
+    padded: list[int],
     before: list[int],
     shape: list[int],
     groups: int,
 ) -> Tensor:
-    ndim = len(grid)
+    grid, ndim = [smooth_extent(n) for n in padded], len(padded)
     axes = tuple(range(-ndim, 0))
     pads = [p for n, g, a in zip(x.shape[:1:-1], grid[::-1], before[::-1], strict=True)
             for p in (a, g - n - a)]

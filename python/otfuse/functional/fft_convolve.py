@@ -104,7 +104,7 @@ def _apply(
     spectrum = otf.spectrum if otf is not None and otf.psf.dtype == image.dtype else None
     around, inside = (g.estimate_offset, g.estimate_shape), (g.origin, g.image_shape)
     source, target = (inside, around) if adjoint else (around, inside)
-    windows = (g.grid, source[0], g.psf_offset, target[0], target[1])
+    windows = (g.grid, g.padded, source[0], g.psf_offset, target[0], target[1])
     out = ops.fft_convolve(batch.image, batch.psf, spectrum, batch.inner, *windows, adjoint)
     out = batch.unflatten(out)
     if boundary == "reflect" and adjoint:

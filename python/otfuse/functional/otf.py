@@ -86,8 +86,9 @@ class Otf:
         """The spectrum in the engine's private order, one row a PSF."""
         level = ops.simd_level()
         if self._made is None or self._made[0] != level:
-            kernels = self.psf.detach().reshape(-1, *self.geometry.psf_shape)
-            otf = ops.make_otf(kernels, self.geometry.grid, self.geometry.psf_offset)
+            g = self.geometry
+            kernels = self.psf.detach().reshape(-1, *g.psf_shape)
+            otf = ops.make_otf(kernels, g.grid, g.padded, g.psf_offset)
             self._made = level, otf
         return self._made[1]
 
@@ -102,7 +103,7 @@ class Otf:
     def __repr__(self) -> str:
         return (
             f"Otf(psf={tuple(self.psf.shape)}, shape={self.shape}, boundary={self.boundary!r}, "
-            f"grid={self.geometry.grid}, dtype={self.psf.dtype}, device={self.psf.device})"
+            f"dtype={self.psf.dtype}, device={self.psf.device})"
         )
 
 

@@ -107,15 +107,16 @@ def plan_richardson_lucy(
         widths = reflected_widths(image_shape, psf_shape)
         wide = [n + a + b for n, (a, b) in zip(image_shape, widths, strict=True)]
         geometry = circular_geometry(wide, psf_shape)
+    grid = tuple(ops.engine_grid(geometry.grid, geometry.padded))
     work_bytes = ops.richardson_lucy_bytes(
-        geometry.grid,
+        grid,
         geometry.image_shape,
         double=dtype == "float64",
         momentum=acceleration == "shb",
         weighted=mask or boundary == "extended",
         threads=threads,
     )
-    voxels = math.prod(geometry.grid)
+    voxels = math.prod(grid)
     per_voxel = _NANOSECONDS[ops.simd_level()] * (2 if dtype == "float64" else 1)
     seconds = 1e-9 * per_voxel * voxels / ops.thread_count(threads)
-    return MemoryPlan(geometry.grid, work_bytes, voxels, seconds)
+    return MemoryPlan(grid, work_bytes, voxels, seconds)

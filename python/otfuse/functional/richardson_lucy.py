@@ -284,7 +284,7 @@ class _Run:
     ) -> tuple[Tensor, Tensor, Tensor]:
         g, batch = self.geometry, self.batch
         tensors = (batch.image, batch.psf, None, start, previous, self.floor.flatten())
-        windows = (batch.inner, g.grid, g.psf_offset, g.estimate_offset)
+        windows = (batch.inner, g.grid, g.padded, g.psf_offset, g.estimate_offset)
         settings = (self.background, count, done, self.momentum, self.weighted, resumable)
         return ops.richardson_lucy(*tensors, *windows, *settings)
 

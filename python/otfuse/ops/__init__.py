@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Torch's view of the compiled core: custom operators under ``torch.ops.otfuse``."""
 
+from otfuse.ops._fields import engine_grid
 from otfuse.ops.fft_convolve import fft_convolve, make_otf
 from otfuse.ops.richardson_lucy import richardson_lucy, richardson_lucy_bytes
 from otfuse.ops.rl_pointwise import rl_ratio, rl_update
@@ -8,6 +9,7 @@ from otfuse.ops.system import clear_cache, next_fast_extent, simd_level, thread_
 
 __all__ = [
     "clear_cache",
+    "engine_grid",
     "fft_convolve",
     "make_otf",
     "next_fast_extent",

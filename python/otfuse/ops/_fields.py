@@ -17,6 +17,14 @@ def triple(values: Sequence[int], fill: int) -> tuple[int, int, int]:
     return z, y, x
 
 
+def engine_grid(grid: Sequence[int], padded: bool) -> list[int]:
+    """The grid of a transform: as given, or where padding is harmless a fast one around it.
+
+    Chosen inside the ops, so that tracing with unknown extents need not know it.
+    """
+    return [_C.next_fast_extent(int(n)) if padded else int(n) for n in grid]
+
+
 def field(array: Tensor, offset: Sequence[int], grid: Sequence[int]) -> _C.Field:
     """A (batch, spatial...) tensor whose first element lies at `offset`, modulo the grid."""
     wrapped = [int(o) % int(n) for o, n in zip(offset, grid, strict=True)]

@@ -16,8 +16,14 @@ import torch
 from torch import Tensor
 
 from otfuse import _C
-from otfuse.ops._fields import field, is_double, triple
-from otfuse.ops._registry import register_autocast_float32, register_vmap
+from otfuse.ops._fields import engine_grid, field, is_double, triple
+from otfuse.ops._registry import (
+    operator,
+    register_autocast_float32,
+    register_autograd,
+    register_fake,
+    register_vmap,
+)
 from otfuse.ops._vmap import fold_kernels, mapped_first
 
 
@@ -25,6 +31,7 @@ class Windows(NamedTuple):
     """Where image, kernel and result lie on the periodic grid."""
 
     grid: Sequence[int]
+    padded: bool  # the grid may be larger: zeros keep what wraps around from what is wanted
     image_offset: Sequence[int]
     kernel_offset: Sequence[int]
     out_offset: Sequence[int]
@@ -32,25 +39,25 @@ class Windows(NamedTuple):
 
     def back(self, image_shape: Sequence[int]) -> Windows:
         """Image and result exchanged: the adjoint's."""
-        return Windows(
-            self.grid, self.out_offset, self.kernel_offset, self.image_offset, image_shape
+        return self._replace(
+            image_offset=self.out_offset, out_offset=self.image_offset, out_shape=image_shape
         )
 
 
 _WINDOWS = (
-    "SymInt[] grid, SymInt[] image_offset, SymInt[] kernel_offset, "
+    "SymInt[] grid, bool padded, SymInt[] image_offset, SymInt[] kernel_offset, "
     "SymInt[] out_offset, SymInt[] out_shape"
 )
 
 
-@torch.library.custom_op(
-    "otfuse::make_otf",
-    mutates_args=(),
-    device_types="cpu",
-    schema="(Tensor kernel, SymInt[] grid, SymInt[] kernel_offset) -> Tensor",
+@operator(
+    "make_otf", "(Tensor kernel, SymInt[] grid, bool padded, SymInt[] kernel_offset) -> Tensor"
 )
-def make_otf(kernel: Tensor, grid: Sequence[int], kernel_offset: Sequence[int]) -> Tensor:
+def make_otf(
+    kernel: Tensor, grid: Sequence[int], padded: bool, kernel_offset: Sequence[int]
+) -> Tensor:
     """Spectra (kernels, size) of kernels (kernels, spatial...), in the engine's private order."""
+    grid = engine_grid(grid, padded)
     double, extents = is_double(kernel), triple(grid, 1)
     otf = kernel.new_empty((kernel.shape[0], _C.otf_size(double, extents)))
     _C.make_otf_cpu(
@@ -64,24 +71,23 @@ def make_otf(kernel: Tensor, grid: Sequence[int], kernel_offset: Sequence[int]) 
     return otf
 
 
-@make_otf.register_fake
-def _(kernel: Tensor, grid: Sequence[int], kernel_offset: Sequence[int]) -> Tensor:
+@register_fake("make_otf")
+def _(
+    kernel: Tensor, grid: Sequence[int], padded: bool, kernel_offset: Sequence[int]
+) -> Tensor:
     # The size depends on the instruction set, but is known as soon as the grid is.
     if all(isinstance(n, int) for n in grid):
-        size = _C.otf_size(kernel.dtype == torch.float64, triple(grid, 1))
+        extents = triple(engine_grid(grid, padded), 1)
+        size = _C.otf_size(kernel.dtype == torch.float64, extents)
     else:
         size = torch.library.get_ctx().new_dynamic_size()
     return kernel.new_empty((kernel.shape[0], size))
 
 
-@torch.library.custom_op(
-    "otfuse::fft_convolve",
-    mutates_args=(),
-    device_types="cpu",
-    schema=(
-        f"(Tensor image, Tensor kernel, Tensor? otf, SymInt inner, {_WINDOWS}, bool adjoint)"
-        " -> Tensor"
-    ),
+@operator(
+    "fft_convolve",
+    f"(Tensor image, Tensor kernel, Tensor? otf, SymInt inner, {_WINDOWS}, bool adjoint)"
+    " -> Tensor",
 )
 def fft_convolve(
     image: Tensor, kernel: Tensor, otf: Tensor | None, inner: int, *windows_adjoint: Any
@@ -90,26 +96,27 @@ def fft_convolve(
     *windows, adjoint = windows_adjoint
     w = Windows(*windows)
     if otf is None:
-        otf = make_otf(kernel, w.grid, w.kernel_offset)
+        otf = make_otf(kernel, w.grid, w.padded, w.kernel_offset)
+    grid = engine_grid(w.grid, w.padded)
     out = image.new_empty((image.shape[0], *w.out_shape))
     _C.fft_convolve_cpu(
         is_double(image),
-        triple(w.grid, 1),
+        triple(grid, 1),
         image.shape[0],
-        field(image, w.image_offset, w.grid),
+        field(image, w.image_offset, grid),
         otf.data_ptr(),
         kernel.shape[0],
         inner,
-        field(out, w.out_offset, w.grid),
+        field(out, w.out_offset, grid),
         adjoint,
         torch.get_num_threads(),
     )
     return out
 
 
-@fft_convolve.register_fake
+@register_fake("fft_convolve")
 def _(image: Tensor, kernel: Tensor, otf: Tensor | None, inner: int, *rest: Any) -> Tensor:
-    return image.new_empty((image.shape[0], *Windows(*rest[:5]).out_shape))
+    return image.new_empty((image.shape[0], *Windows(*rest[:-1]).out_shape))
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -126,7 +133,7 @@ def kernel_gradient(
     if adjoint:
         first, second = second, first
     shape = kernel.shape[1:]
-    windows = (w.grid, first[1], second[1], w.kernel_offset, shape)
+    windows = (w.grid, w.padded, first[1], second[1], w.kernel_offset, shape)
     per_item = fft_convolve(first[0], second[0], None, 1, *windows, True)
     return per_item.reshape(-1, kernel.shape[0], inner, *shape).sum((0, 2))
 
@@ -139,7 +146,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_image = fft_convolve(grad, kernel, otf, ctx.inner, *back, not ctx.adjoint)
     if ctx.needs_input_grad[1]:
         grad_kernel = kernel_gradient(grad, image, kernel, ctx.inner, ctx.windows, ctx.adjoint)
-    return grad_image, grad_kernel, *([None] * 8)
+    return grad_image, grad_kernel, *([None] * 9)
 
 
 def _vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
@@ -151,6 +158,6 @@ def _vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]
     return out.unflatten(0, (info.batch_size, batch)), 0
 
 
-fft_convolve.register_autograd(_backward, setup_context=_setup_context)
-register_autocast_float32("otfuse::fft_convolve")
-register_vmap("otfuse::fft_convolve", _vmap)
+register_autograd("fft_convolve", _backward, _setup_context)
+register_autocast_float32("fft_convolve")
+register_vmap("fft_convolve", _vmap)

@@ -14,7 +14,13 @@ from torch import Tensor
 
 from otfuse import _C
 from otfuse.ops._fields import triple
-from otfuse.ops._registry import register_autocast_float32, register_vmap
+from otfuse.ops._registry import (
+    operator,
+    register_autocast_float32,
+    register_autograd,
+    register_fake,
+    register_vmap,
+)
 from otfuse.ops._vmap import fold_kernels, mapped_first
 from otfuse.ops.richardson_lucy_backward import richardson_lucy_backward
 from otfuse.ops.richardson_lucy_loop import (
@@ -27,12 +33,7 @@ from otfuse.ops.richardson_lucy_loop import (
 from otfuse.ops.system import thread_count
 
 
-@torch.library.custom_op(
-    "otfuse::richardson_lucy",
-    mutates_args=(),
-    device_types="cpu",
-    schema=f"({TENSORS}, {SETTINGS}) -> (Tensor, Tensor, Tensor)",
-)
+@operator("richardson_lucy", f"({TENSORS}, {SETTINGS}) -> (Tensor, Tensor, Tensor)")
 def richardson_lucy(
     image: Tensor,
     kernel: Tensor,
@@ -51,7 +52,7 @@ def richardson_lucy(
     return run_loop(image, kernel, otf, estimate, previous, floor, LoopSettings(*settings))
 
 
-@richardson_lucy.register_fake
+@register_fake("richardson_lucy")
 def _(
     image: Tensor,
     kernel: Tensor,
@@ -73,7 +74,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 def _backward(
     ctx: Any, grad: Tensor | None, grad_previous: Tensor | None, _: Tensor | None
 ) -> tuple[Tensor | None, ...]:
-    grads: list[Tensor | None] = [None] * 16
+    grads: list[Tensor | None] = [None] * 17
     if grad is None and grad_previous is None:
         return tuple(grads)
     needs = ctx.needs_input_grad
@@ -132,6 +133,6 @@ def richardson_lucy_bytes(
     )
 
 
-richardson_lucy.register_autograd(_backward, setup_context=_setup_context)
-register_autocast_float32("otfuse::richardson_lucy")
-register_vmap("otfuse::richardson_lucy", _vmap)
+register_autograd("richardson_lucy", _backward, _setup_context)
+register_autocast_float32("richardson_lucy")
+register_vmap("richardson_lucy", _vmap)

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from otfuse.ops._registry import operator, register_fake
 from otfuse.ops.fft_convolve import Windows, fft_convolve, kernel_gradient, make_otf
 from otfuse.ops.richardson_lucy_loop import SETTINGS, TENSORS, LoopSettings, run_loop
 
@@ -49,7 +50,12 @@ class _Loop:
         self.floor = floor.reshape(-1, *[1] * (image.ndim - 1))
         grid, origin = settings.grid, [0] * len(settings.grid)
         self.blurring = Windows(
-            grid, settings.estimate_offset, settings.kernel_offset, origin, image.shape[1:]
+            grid,
+            settings.padded,
+            settings.estimate_offset,
+            settings.kernel_offset,
+            origin,
+            image.shape[1:],
         )
         self.returning = self.blurring.back(estimate_shape)
         self.observed = (image >= 0).to(image.dtype)
@@ -110,14 +116,11 @@ class _Loop:
             self.add_kernel_gradient(-self.grad_weight * self.weight.square(), self.observed, True)
 
 
-def _embed(grad: Tensor, shape: Sequence[int], offset: Sequence[int], grid: Sequence[int]) -> Tensor:
+def _embed(grad: Tensor, shape: Sequence[int], offset: Sequence[int]) -> Tensor:
     """A gradient where the image is, in the window of the estimate; zero around it."""
     out = grad.new_zeros(shape)
-    cut = [slice(None)]
-    for start, n, period in zip(offset, grad.shape[1:], grid, strict=True):
-        first = -start % period
-        cut.append(slice(first, first + n))
-    out[tuple(cut)] = grad
+    cut = [slice(-o, n - o) for o, n in zip(offset, grad.shape[1:], strict=True)]
+    out[(slice(None), *cut)] = grad
     return out
 
 
@@ -153,13 +156,11 @@ def _walk_back(
     return grad, behind
 
 
-@torch.library.custom_op(
-    "otfuse::richardson_lucy_backward",
-    mutates_args=(),
-    schema=(
-        f"(Tensor? grad, Tensor? grad_previous, {TENSORS}, {SETTINGS}, bool needs_kernel)"
-        " -> (Tensor, Tensor, Tensor, Tensor)"
-    ),
+@operator(
+    "richardson_lucy_backward",
+    f"(Tensor? grad, Tensor? grad_previous, {TENSORS}, {SETTINGS}, bool needs_kernel)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
+    device="CompositeExplicitAutograd",
 )
 def richardson_lucy_backward(
     grad: Tensor | None,
@@ -176,12 +177,12 @@ def richardson_lucy_backward(
     *settings, needs_kernel = settings_needs
     s = LoopSettings(*settings)
     if otf is None:
-        otf = make_otf(kernel, s.grid, s.kernel_offset)
+        otf = make_otf(kernel, s.grid, s.padded, s.kernel_offset)
     loop = _Loop(image, kernel, otf, estimate.shape[1:], floor, s, needs_kernel)
     if grad is None:
         grad = torch.zeros_like(estimate)
     elif not s.resumable:
-        grad = _embed(grad, estimate.shape, s.estimate_offset, s.grid)
+        grad = _embed(grad, estimate.shape, s.estimate_offset)
     behind = torch.zeros_like(estimate) if grad_previous is None else grad_previous
     inside = (loop.weight > 0).to(image.dtype)
     start = _State(estimate * inside, estimate if previous is None else previous)
@@ -191,7 +192,7 @@ def richardson_lucy_backward(
     return loop.grad_image, grad_kernel, grad * inside, behind * inside
 
 
-@richardson_lucy_backward.register_fake
+@register_fake("richardson_lucy_backward")
 def _(
     grad: Tensor | None,
     grad_previous: Tensor | None,

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from otfuse import _C
-from otfuse.ops._fields import field, is_double, triple
+from otfuse.ops._fields import engine_grid, field, is_double, triple
 from otfuse.ops.fft_convolve import make_otf
 
 TENSORS = (
     "Tensor image, Tensor kernel, Tensor? otf, Tensor estimate, Tensor? previous, Tensor floor"
 )
 SETTINGS = (
-    "SymInt inner, SymInt[] grid, SymInt[] kernel_offset, SymInt[] estimate_offset, "
+    "SymInt inner, SymInt[] grid, bool padded, SymInt[] kernel_offset, "
+    "SymInt[] estimate_offset, "
     "float background, int n_iters, int first_iteration, bool momentum, bool weighted, "
     "bool resumable"
 )
@@ -28,6 +29,7 @@ class LoopSettings(NamedTuple):
 
     inner: int  # item b of the batch is blurred with kernel (b // inner) % kernels
     grid: Sequence[int]
+    padded: bool  # as in Windows
     kernel_offset: Sequence[int]
     estimate_offset: Sequence[int]  # the image lies at the origin
     background: float
@@ -49,22 +51,23 @@ def run_loop(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See otfuse::richardson_lucy."""
     if otf is None:
-        otf = make_otf(kernel, s.grid, s.kernel_offset)
-    origin = [0] * len(s.grid)
+        otf = make_otf(kernel, s.grid, s.padded, s.kernel_offset)
+    grid = engine_grid(s.grid, s.padded)
+    origin = [0] * len(grid)
     floor = floor.contiguous()
     out, out_previous, divergence = empty_results(image, estimate, s)
     _C.richardson_lucy_cpu(
         is_double(image),
-        triple(s.grid, 1),
+        triple(grid, 1),
         image.shape[0],
-        field(image, origin, s.grid),
+        field(image, origin, grid),
         otf.data_ptr(),
         kernel.shape[0],
         s.inner,
-        field(estimate, s.estimate_offset, s.grid),
-        None if previous is None else field(previous, s.estimate_offset, s.grid),
-        field(out, s.estimate_offset if s.resumable else origin, s.grid),
-        field(out_previous, s.estimate_offset, s.grid) if s.resumable and s.momentum else None,
+        field(estimate, s.estimate_offset, grid),
+        None if previous is None else field(previous, s.estimate_offset, grid),
+        field(out, s.estimate_offset if s.resumable else origin, grid),
+        field(out_previous, s.estimate_offset, grid) if s.resumable and s.momentum else None,
         divergence.data_ptr() if s.resumable else 0,
         floor.data_ptr(),
         s.background,

@@ -6,6 +6,7 @@ Their derivatives are written in plain torch, so that every order of them exists
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,15 +14,19 @@ from torch import Tensor
 
 from otfuse import _C
 from otfuse.ops._fields import is_double
-from otfuse.ops._registry import register_autocast_float32, register_vmap
+from otfuse.ops._registry import (
+    operator,
+    register_autocast_float32,
+    register_autograd,
+    register_fake,
+    register_vmap,
+)
 from otfuse.ops._vmap import mapped_first
 
 
-@torch.library.custom_op(
-    "otfuse::rl_ratio",
-    mutates_args=(),
-    device_types="cpu",
-    schema="(Tensor image, Tensor reblurred, Tensor background, float floor, bool add) -> Tensor",
+@operator(
+    "rl_ratio",
+    "(Tensor image, Tensor reblurred, Tensor background, float floor, bool add) -> Tensor",
 )
 def rl_ratio(
     image: Tensor, reblurred: Tensor, background: Tensor, floor: float, add: bool
@@ -43,7 +48,7 @@ def rl_ratio(
     return out
 
 
-@rl_ratio.register_fake
+@register_fake("rl_ratio")
 def _(image: Tensor, reblurred: Tensor, background: Tensor, floor: float, add: bool) -> Tensor:
     return torch.empty_like(image, memory_format=torch.contiguous_format)
 
@@ -76,12 +81,7 @@ def _ratio_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     )
 
 
-@torch.library.custom_op(
-    "otfuse::rl_update",
-    mutates_args=(),
-    device_types="cpu",
-    schema="(Tensor estimate, Tensor correction, Tensor? weight) -> Tensor",
-)
+@operator("rl_update", "(Tensor estimate, Tensor correction, Tensor? weight) -> Tensor")
 def rl_update(estimate: Tensor, correction: Tensor, weight: Tensor | None) -> Tensor:
     """estimate * correction * weight."""
     estimate, correction = estimate.contiguous(), correction.contiguous()
@@ -99,7 +99,7 @@ def rl_update(estimate: Tensor, correction: Tensor, weight: Tensor | None) -> Te
     return out
 
 
-@rl_update.register_fake
+@register_fake("rl_update")
 def _(estimate: Tensor, correction: Tensor, weight: Tensor | None) -> Tensor:
     return torch.empty_like(estimate, memory_format=torch.contiguous_format)
 
@@ -126,11 +126,13 @@ def _expand(info: Any, in_dims: tuple[Any, ...], args: tuple[Any, ...]) -> list[
     ]
 
 
-rl_ratio.register_autograd(_ratio_backward, setup_context=_ratio_context)
-rl_update.register_autograd(_update_backward, setup_context=_update_context)
-register_autocast_float32("otfuse::rl_ratio")
-register_autocast_float32("otfuse::rl_update")
-register_vmap("otfuse::rl_ratio", lambda info, dims, *args: (rl_ratio(*_expand(info, dims, args)), 0))
-register_vmap(
-    "otfuse::rl_update", lambda info, dims, *args: (rl_update(*_expand(info, dims, args)), 0)
-)
+def _vmap_with(op: Any) -> Callable[..., tuple[Tensor, int]]:
+    return lambda info, dims, *args: (op(*_expand(info, dims, args)), 0)
+
+
+register_autograd("rl_ratio", _ratio_backward, _ratio_context)
+register_autograd("rl_update", _update_backward, _update_context)
+register_autocast_float32("rl_ratio")
+register_autocast_float32("rl_update")
+register_vmap("rl_ratio", _vmap_with(rl_ratio))
+register_vmap("rl_update", _vmap_with(rl_update))

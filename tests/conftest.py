@@ -86,6 +86,18 @@ def set_threads() -> Iterator[Callable[[int], None]]:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: on tiny arrays two of them mostly wait for each other.
+
+    On a busy machine that made the suite four times slower; tests of threads set their own.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     """A generator that is the same for every test; OTFUSE_TEST_SEED changes it."""
     return np.random.default_rng(SEED)

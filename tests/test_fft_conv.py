@@ -12,7 +12,10 @@ from compare import assert_close
 from samples import strided
 
 # Even kernels under padding="same" make torch copy its input, and say so.
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths"),
+]
 
 OPTIONS = [
     {},

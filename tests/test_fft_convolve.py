@@ -26,6 +26,8 @@ from samples import (
     strided,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 DTYPES = [torch.float32, torch.float64]
 
 

@@ -12,6 +12,8 @@ from compare import assert_close, assert_same
 from otfuse import reference
 from samples import BOUNDARIES, Sample, image_of, lopsided_psf
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def domain(sample: Sample, boundary: str) -> tuple[int, ...]:
     """Return the extents that go into the operator."""

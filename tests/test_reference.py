@@ -11,6 +11,8 @@ from compare import assert_adjoint, assert_close
 from otfuse import reference
 from samples import BOUNDARIES, PARITIES, SAMPLES, Sample, by_name, counts, lopsided_psf
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # Direct sums take one addition for each voxel of the PSF and each of the image.
 SMALL = [s for s in SAMPLES if np.prod(s.image) * np.prod(s.psf) < 100_000 and not s.batch]
 BACKGROUND = 2.0

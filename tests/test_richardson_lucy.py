@@ -17,6 +17,8 @@ from compare import assert_close, assert_same
 from otfuse import reference
 from samples import BOUNDARIES, SAMPLES, Sample, by_name, counts, image_of, lopsided_psf
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 DTYPES = [torch.float32, torch.float64]
 ACCELERATIONS = [None, "shb"]
 N_ITERS = 4

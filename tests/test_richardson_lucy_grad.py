@@ -15,6 +15,8 @@ from compare import assert_close
 from otfuse import reference
 from samples import BOUNDARIES, counts, lopsided_psf
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ACCELERATIONS = [None, "shb"]
 SHAPES = {"2d": ((2, 8, 9), (4, 3)), "3d": ((4, 6, 7), (3, 2, 4))}
 
@@ -148,6 +150,7 @@ def test_gradients_where_the_image_is_dark(rng: np.random.Generator) -> None:
 
 PEAK = """
 import resource, torch, otfuse
+torch.set_num_threads(1)
 image = torch.rand(512, 512).requires_grad_()
 psf = torch.rand(5, 5).requires_grad_()
 otfuse.richardson_lucy(image, psf, {n_iters}, acceleration="shb").sum().backward()

@@ -12,6 +12,8 @@ from compare import assert_close
 from otfuse import reference
 from samples import SAMPLES, Sample, by_name, image_of, lopsided_psf
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 BOUNDARIES = ["circular", "reflect"]
 BALANCE = 0.1
 

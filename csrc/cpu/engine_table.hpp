@@ -15,7 +15,7 @@ int64_t otf_size(const Extents& grid) {
 
 template <class real_t>
 int64_t fast_extent(int64_t n) {
-  return otfuse::next_fast_extent(n, Layout<real_t>::kWide);
+  return otfuse::next_fast_extent(n, kWide);
 }
 
 template <class real_t>

@@ -26,7 +26,6 @@ template <class real_t>
 struct Layout {
   static constexpr int kLanes = Simd<real_t>::kLanes;
   static constexpr int kStep = 2 * kLanes;  // reals in one complex vector; rows in a row block
-  static constexpr bool kWide = kVectorBytes == 64;
 
   Extents grid;
   LinePlan<real_t> x, y, z;

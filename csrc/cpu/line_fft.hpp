@@ -146,9 +146,14 @@ OTFUSE_KERNEL void turn_stage(real_t* line, int64_t sub, const real_t* twiddles,
   caller_op = op;
 }
 
-// f(Index<radix>)
+// f(Index<radix>); the largest butterflies exist where there are registers for them.
 template <class F>
 void with_radix(int radix, F f) {
+  if constexpr (kWide) {
+    if (radix == 12) return f(Index<12>{});
+    if (radix == 15) return f(Index<15>{});
+    if (radix == 16) return f(Index<16>{});
+  }
   switch (radix) {
     case 2: return f(Index<2>{});
     case 3: return f(Index<3>{});
@@ -159,9 +164,6 @@ void with_radix(int radix, F f) {
     case 8: return f(Index<8>{});
     case 9: return f(Index<9>{});
     case 10: return f(Index<10>{});
-    case 12: return f(Index<12>{});
-    case 15: return f(Index<15>{});
-    case 16: return f(Index<16>{});
     default: throw std::logic_error("with_radix: no butterfly for this radix");
   }
 }

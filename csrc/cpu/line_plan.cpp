@@ -15,11 +15,12 @@ struct RadixCost {
   double wide, narrow;  // one stage, per value, relative; narrow sets have 16 registers
 };
 
-// Measured on lines of 16 lanes (AVX-512) and 8 (AVX2): a stage costs its trip through the
-// cache and its arithmetic, and radices above 8 spill where there are 16 registers.
-constexpr std::array<RadixCost, 12> kRadices = {{{16, 2.0, 3.2},
-                                                {15, 2.4, 4.0},
-                                                {12, 2.0, 3.0},
+// A stage costs its trip through the cache and its arithmetic; radices above 8 spill where there
+// are 16 registers, and the largest are not built there (with_radix in cpu/line_fft.hpp).
+constexpr double kNone = std::numeric_limits<double>::infinity();
+constexpr std::array<RadixCost, 12> kRadices = {{{16, 2.0, kNone},
+                                                {15, 2.4, kNone},
+                                                {12, 2.0, kNone},
                                                 {10, 2.1, 2.7},
                                                 {9, 2.1, 2.7},
                                                 {8, 1.6, 1.7},
@@ -41,7 +42,7 @@ Factors factorise(int64_t n, bool wide, std::map<int64_t, Factors>& known) {
   if (n == 1) return {};
   if (auto it = known.find(n); it != known.end()) return it->second;
   Factors best;
-  best.cost = std::numeric_limits<double>::infinity();
+  best.cost = kNone;
   for (const RadixCost& r : kRadices) {
     if (n % r.radix != 0) continue;
     Factors rest = factorise(n / r.radix, wide, known);
@@ -153,8 +154,8 @@ double line_cost(int64_t n, bool wide) { return factorise(n, wide).cost; }
 
 int64_t next_fast_extent(int64_t n, bool wide) {
   int64_t best = 0;
-  double best_cost = std::numeric_limits<double>::infinity();
-  // Every interval [n, 2 n) holds a power of two, and beyond 1.3 n memory outweighs arithmetic.
+  double best_cost = kNone;
+  // Beyond a quarter more, the memory outweighs any saving in arithmetic.
   for (int64_t m = n; best == 0 || m <= n + n / 4; ++m) {
     if (!is_smooth(m)) continue;
     // A line also costs its share of the passes over memory, whatever its factors.

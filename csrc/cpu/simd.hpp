@@ -19,6 +19,9 @@ inline constexpr int kVectorBytes = 32;
 inline constexpr int kVectorBytes = 16;
 #endif
 
+// 32 vector registers instead of 16.
+inline constexpr bool kWide = kVectorBytes == 64;
+
 template <class real_t>
 struct Simd {
   static constexpr int kLanes = kVectorBytes / int(sizeof(real_t));

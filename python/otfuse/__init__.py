@@ -10,21 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from otfuse._config import __version__, show_config
-    from otfuse.functional import (
-        MemoryPlan,
-        Otf,
-        fft_conv1d,
-        fft_conv2d,
-        fft_conv3d,
-        fft_convolve,
-        next_fast_shape,
-        plan_richardson_lucy,
-        richardson_lucy,
-        rl_ratio,
-        rl_update,
-        wiener,
-    )
-    from otfuse.ops import clear_cache, simd_level
+    from otfuse.functional._geometry import next_fast_shape
+    from otfuse.functional.fft_conv import fft_conv1d, fft_conv2d, fft_conv3d
+    from otfuse.functional.fft_convolve import fft_convolve
+    from otfuse.functional.otf import Otf
+    from otfuse.functional.plan import MemoryPlan, plan_richardson_lucy
+    from otfuse.functional.richardson_lucy import richardson_lucy
+    from otfuse.functional.rl_pointwise import rl_ratio, rl_update
+    from otfuse.functional.wiener import wiener
+    from otfuse.ops.system import clear_cache, simd_level
 
 _ROOMS = {
     "otfuse._config": ("__version__", "show_config"),

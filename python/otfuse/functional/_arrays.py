@@ -23,7 +23,7 @@ def to_tensor(function: str, name: str, array: Any) -> Tensor:
     elif isinstance(array, np.ndarray | np.generic):
         tensor = _from_numpy(function, name, np.asarray(array))
     elif hasattr(array, "__dlpack__"):
-        tensor = torch.from_dlpack(array)
+        tensor = torch.utils.dlpack.from_dlpack(array)
     else:
         raise TypeError(
             f"{function}: {name} must be a numpy, CuPy or torch array, got {type(array).__name__}"

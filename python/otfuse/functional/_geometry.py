@@ -56,6 +56,12 @@ class Geometry:
     estimate_offset: tuple[int, ...]
 
     @property
+    def image_window(self) -> tuple[slice, ...]:
+        """The image's part of an estimate; the axes before are kept."""
+        places = zip(self.estimate_offset, self.image_shape, strict=True)
+        return (slice(None), *(slice(-o, n - o) for o, n in places))
+
+    @property
     def psf_offset(self) -> tuple[int, ...]:
         return tuple(-(k // 2) for k in self.psf_shape)
 

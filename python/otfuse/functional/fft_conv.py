@@ -102,7 +102,7 @@ def _fft_conv(
     widths = _padding(function, padding, kernel.shape[-ndim:], strides, ndim)
     dtype = working_dtype(x)
     out = _correlate(function, x.to(dtype), kernel.to(dtype), widths, groups)
-    out = out[(..., *(slice(None, None, s) for s in strides))]
+    out = out[(slice(None), slice(None), *(slice(None, None, s) for s in strides))]
     if bias is not None:
         out = out + bias.reshape(-1, *[1] * ndim)
     out = out.to(input.dtype)
@@ -173,7 +173,7 @@ def _dilate(weight: Tensor, steps: Sequence[int]) -> Tensor:
         return weight
     spatial = [(k - 1) * s + 1 for k, s in zip(weight.shape[2:], steps, strict=True)]
     out = weight.new_zeros((*weight.shape[:2], *spatial))
-    out[(..., *(slice(None, None, s) for s in steps))] = weight
+    out[(slice(None), slice(None), *(slice(None, None, s) for s in steps))] = weight
     return out
 
 
@@ -213,8 +213,11 @@ def _mix_channels(
 ) -> Tensor:
     grid, ndim = [smooth_extent(n) for n in padded], len(padded)
     axes = tuple(range(-ndim, 0))
-    pads = [p for n, g, a in zip(x.shape[:1:-1], grid[::-1], before[::-1], strict=True)
-            for p in (a, g - n - a)]
+    pads = [
+        p
+        for n, g, a in zip(x.shape[:1:-1], grid[::-1], before[::-1], strict=True)
+        for p in (a, g - n - a)
+    ]
     spectrum = torch.fft.rfftn(torch.nn.functional.pad(x, pads), dim=axes)
     otf = torch.fft.rfftn(kernel, s=tuple(grid), dim=axes).conj()
     count = math.prod(spectrum.shape[-ndim:])
@@ -223,4 +226,4 @@ def _mix_channels(
     mixed = torch.einsum("bgik,goik->bgok", split, weights)
     mixed = mixed.reshape(x.shape[0], kernel.shape[0], *spectrum.shape[-ndim:])
     out = torch.fft.irfftn(mixed, s=tuple(grid), dim=axes)
-    return out[(..., *(slice(0, n) for n in shape))]
+    return out[(slice(None), slice(None), *(slice(0, n) for n in shape))]

@@ -76,7 +76,7 @@ def fft_convolve(
 def _geometry_of(
     image: Tensor, psf: Tensor, boundary: str, adjoint: bool, ndim: int, otf: Otf | None
 ) -> Geometry:
-    shape, psf_shape = image.shape[-ndim:], psf.shape[-ndim:]
+    shape, psf_shape = tuple(image.shape[-ndim:]), tuple(psf.shape[-ndim:])
     if boundary == "extended" and not adjoint:
         if any(n < k for n, k in zip(shape, psf_shape, strict=True)):
             raise ValueError(

@@ -122,4 +122,3 @@ def spatial_ndim(function: str, psf: Tensor, ndim: int | None) -> int:
         )
     _checks.spatial_axes(function, "psf", psf, ndim)
     return ndim
-

@@ -46,9 +46,7 @@ def smooth_extent(n: int) -> int:
         n += 1
 
 
-def reflected_widths(
-    shape: Sequence[int], psf_shape: Sequence[int]
-) -> list[tuple[int, int]]:
+def reflected_widths(shape: Sequence[int], psf_shape: Sequence[int]) -> list[tuple[int, int]]:
     """Padding by reflection to a fast grid on which the PSF does not wrap onto the image."""
     widths = []
     for n, k, (before, _) in zip(shape, psf_shape, psf_widths(psf_shape), strict=True):

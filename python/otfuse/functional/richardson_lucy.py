@@ -124,7 +124,7 @@ def richardson_lucy(
 
     def crop(result: Tensor) -> Tensor:
         result = batch.unflatten(result)
-        return result[(..., *cut)] if cut else result
+        return result[(slice(None),) * (result.ndim - len(cut)) + cut] if cut else result
 
     if callback is None and stop is None:
         return to_kind(crop(run.whole(start, n_iters)))
@@ -251,10 +251,7 @@ class _Run:
             around = mean.expand(image.shape[0], *g.estimate_shape)
         if g.estimate_shape == g.image_shape:
             return inside
-        window = tuple(
-            slice(-o, n - o) for o, n in zip(g.estimate_offset, g.image_shape, strict=True)
-        )
-        return _place(around, inside, (slice(None), *window))
+        return _place(around, inside, g.image_window)
 
     def _given(self, init: Any, shape: tuple[int, ...], cut: tuple[slice, ...]) -> Tensor:
         """An array to start from, as one item per image."""
@@ -273,9 +270,7 @@ class _Run:
             if low < 0:
                 raise ValueError(f"{_NAME}: init must not be negative, lowest value {low:g}")
         if cut:
-            widths = [
-                (c.start, n - c.stop) for c, n in zip(cut, self.geometry.grid, strict=True)
-            ]
+            widths = [(c.start, n - c.stop) for c, n in zip(cut, self.geometry.grid, strict=True)]
             array = reflect_pad(array, widths)
         return array.reshape(image.shape)
 
@@ -297,9 +292,7 @@ class _Run:
     ) -> Tensor:
         """Chunk by chunk, until all are done or `ended` says so."""
         g = self.geometry
-        window = (slice(None),) + tuple(
-            slice(-o, n - o) for o, n in zip(g.estimate_offset, g.image_shape, strict=True)
-        )
+        window = g.image_window
         estimate, previous = start, None
         divergence = start.new_empty((start.shape[0], 0), dtype=torch.float64)
         for done in range(0, n_iters, _CHUNK):

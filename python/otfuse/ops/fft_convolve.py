@@ -72,10 +72,9 @@ def make_otf(
 
 
 @register_fake("make_otf")
-def _(
-    kernel: Tensor, grid: Sequence[int], padded: bool, kernel_offset: Sequence[int]
-) -> Tensor:
+def _(kernel: Tensor, grid: Sequence[int], padded: bool, kernel_offset: Sequence[int]) -> Tensor:
     # The size depends on the instruction set, but is known as soon as the grid is.
+    size: int | torch.SymInt
     if all(isinstance(n, int) for n in grid):
         extents = triple(engine_grid(grid, padded), 1)
         size = _C.otf_size(kernel.dtype == torch.float64, extents)
@@ -86,8 +85,7 @@ def _(
 
 @operator(
     "fft_convolve",
-    f"(Tensor image, Tensor kernel, Tensor? otf, SymInt inner, {_WINDOWS}, bool adjoint)"
-    " -> Tensor",
+    f"(Tensor image, Tensor kernel, Tensor? otf, SymInt inner, {_WINDOWS}, bool adjoint) -> Tensor",
 )
 def fft_convolve(
     image: Tensor, kernel: Tensor, otf: Tensor | None, inner: int, *windows_adjoint: Any

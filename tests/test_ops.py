@@ -31,8 +31,8 @@ def tensors(
 def fft_convolve_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
     """Two images, one kernel each or one for both, forward and adjoint, periodic and cropped."""
     image, one, two = tensors(rng, (2, 6, 7), (1, 3, 4), (2, 3, 4))
-    periodic = ((6, 7), (0, 0), (5, 5), (0, 0), (6, 7))
-    cropped = ((8, 10), (0, 0), (0, 0), (2, 3), (4, 4))
+    periodic = ((6, 7), False, (0, 0), (-1, -2), (0, 0), (6, 7))
+    cropped = ((6, 7), True, (-1, -1), (-1, -2), (0, 0), (4, 4))
     return [
         (image, one, None, 1, *periodic, False),
         (image, two, None, 1, *periodic, True),
@@ -45,7 +45,8 @@ def richardson_lucy_arguments(rng: np.random.Generator) -> list[tuple[object, ..
     image, kernel, small, large = tensors(rng, (2, 6, 7), (1, 3, 4), (2, 6, 7), (2, 8, 10))
     (floor,) = tensors(rng, (2,), grad=False)
     floor = 1e-6 * floor
-    periodic, edges = ((6, 7), (5, 5), (0, 0)), ((8, 10), (7, 8), (7, 9))
+    periodic = ((6, 7), False, (-1, -2), (0, 0))
+    edges = ((8, 10), True, (-1, -2), (-1, -1))
     return [
         (image, kernel, None, small, None, floor, 1, *periodic, 0.5, 3, 0, False, False, False),
         (image, kernel, None, large, None, floor, 1, *edges, 0.5, 3, 0, True, True, True),
@@ -68,7 +69,7 @@ def backward_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
 def make_otf_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
     """One kernel, and three of them in 3-D."""
     one, three = tensors(rng, (1, 3, 4), (3, 2, 3, 4), grad=False)
-    return [(one, (6, 7), (5, 5)), (three, (4, 6, 7), (0, 0, 0))]
+    return [(one, (6, 7), False, (-1, -2)), (three, (4, 6, 7), True, (0, 0, 0))]
 
 
 def rl_ratio_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:

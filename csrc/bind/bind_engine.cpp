@@ -29,7 +29,9 @@ Extents to_extents(const Triple& t) { return {t[0], t[1], t[2]}; }
 template <class real_t>
 Field<real_t> to_field(const std::optional<AnyField>& f) {
   if (!f) return {};
-  return {reinterpret_cast<real_t*>(f->data), to_extents(f->stride), f->batch_stride,
+  return {reinterpret_cast<real_t*>(f->data),
+          to_extents(f->stride),
+          f->batch_stride,
           {to_extents(f->offset), to_extents(f->extent)}};
 }
 
@@ -44,15 +46,18 @@ auto with_real(bool is_double, F f) {
   return is_double ? f(double()) : f(float());
 }
 
-// OpenMP's worker threads do not survive a fork: a child that asks for them waits forever.
+// OpenMP's worker threads do not survive a fork: a child that asks for them waits
+// forever.
 int usable_threads(int threads) {
   static std::atomic<pid_t> owner{0};
   if (threads <= 1) return 1;
   pid_t expected = 0;
   if (!owner.compare_exchange_strong(expected, getpid()) && expected != getpid()) {
     throw std::runtime_error(
-        "otfuse: this process was forked from one that had already used several threads, got "
-        "num_threads " + std::to_string(threads) +
+        "otfuse: this process was forked from one that had already used several threads, "
+        "got "
+        "num_threads " +
+        std::to_string(threads) +
         "; start processes with the 'spawn' method or call torch.set_num_threads(1)");
   }
   return threads;
@@ -73,8 +78,8 @@ void bind_field(py::module_& m) {
            py::arg("extent"));
 }
 
-void make_otf(bool is_double, Triple grid, int64_t kernels, const AnyField& kernel, uintptr_t otf,
-              int threads) {
+void make_otf(bool is_double, Triple grid, int64_t kernels, const AnyField& kernel,
+              uintptr_t otf, int threads) {
   threads = usable_threads(threads);
   py::gil_scoped_release release;
   with_real(is_double, [&](auto zero) {
@@ -92,17 +97,19 @@ void fft_convolve(bool is_double, Triple grid, int64_t batch, const AnyField& im
   with_real(is_double, [&](auto zero) {
     using real_t = decltype(zero);
     engine<real_t>().fft_convolve({to_extents(grid), batch, to_field<const real_t>(image),
-                                   to_pointer<const real_t>(otf), KernelIndex{kernels, inner},
-                                   to_field<real_t>(out), adjoint, threads});
+                                   to_pointer<const real_t>(otf),
+                                   KernelIndex{kernels, inner}, to_field<real_t>(out),
+                                   adjoint, threads});
   });
 }
 
 void richardson_lucy(bool is_double, Triple grid, int64_t batch, const AnyField& image,
-                     uintptr_t otf, int64_t kernels, int64_t inner, const AnyField& estimate,
-                     const std::optional<AnyField>& previous, const AnyField& out,
-                     const std::optional<AnyField>& out_previous, uintptr_t divergence,
-                     uintptr_t floor, double background, int64_t n_iters,
-                     int64_t first_iteration, bool momentum, bool weighted, int threads) {
+                     uintptr_t otf, int64_t kernels, int64_t inner,
+                     const AnyField& estimate, const std::optional<AnyField>& previous,
+                     const AnyField& out, const std::optional<AnyField>& out_previous,
+                     uintptr_t divergence, uintptr_t floor, double background,
+                     int64_t n_iters, int64_t first_iteration, bool momentum,
+                     bool weighted, int threads) {
   threads = usable_threads(threads);
   bool finished = false;
   {
@@ -110,19 +117,21 @@ void richardson_lucy(bool is_double, Triple grid, int64_t batch, const AnyField&
     finished = with_real(is_double, [&](auto zero) {
       using real_t = decltype(zero);
       return engine<real_t>().richardson_lucy(
-          {to_extents(grid), batch, to_field<const real_t>(image), to_pointer<const real_t>(otf),
-           KernelIndex{kernels, inner}, to_field<const real_t>(estimate),
-           to_field<const real_t>(previous), to_field<real_t>(out),
-           to_field<real_t>(out_previous), to_pointer<double>(divergence),
-           to_pointer<const real_t>(floor), real_t(background), n_iters, first_iteration,
-           momentum, weighted, python_interrupted, threads});
+          {to_extents(grid), batch, to_field<const real_t>(image),
+           to_pointer<const real_t>(otf), KernelIndex{kernels, inner},
+           to_field<const real_t>(estimate), to_field<const real_t>(previous),
+           to_field<real_t>(out), to_field<real_t>(out_previous),
+           to_pointer<double>(divergence), to_pointer<const real_t>(floor),
+           real_t(background), n_iters, first_iteration, momentum, weighted,
+           python_interrupted, threads});
     });
   }
   if (!finished) throw py::error_already_set();  // poll left the signal's exception
 }
 
 int64_t richardson_lucy_bytes(bool is_double, Triple grid, int64_t batch, int64_t kernels,
-                              Triple image_extent, bool momentum, bool weighted, int threads) {
+                              Triple image_extent, bool momentum, bool weighted,
+                              int threads) {
   return with_real(is_double, [&](auto zero) {
     using real_t = decltype(zero);
     RichardsonLucyParams<real_t> p{};
@@ -143,11 +152,10 @@ void rl_ratio(bool is_double, int64_t count, uintptr_t image, uintptr_t reblurre
   py::gil_scoped_release release;
   with_real(is_double, [&](auto zero) {
     using real_t = decltype(zero);
-    engine<real_t>().rl_ratio({count, to_pointer<const real_t>(image),
-                               to_pointer<const real_t>(reblurred),
-                               to_pointer<const real_t>(background), real_t(floor),
-                               add ? RatioMode::kAdd : RatioMode::kClamp,
-                               to_pointer<real_t>(out), threads});
+    engine<real_t>().rl_ratio(
+        {count, to_pointer<const real_t>(image), to_pointer<const real_t>(reblurred),
+         to_pointer<const real_t>(background), real_t(floor),
+         add ? RatioMode::kAdd : RatioMode::kClamp, to_pointer<real_t>(out), threads});
   });
 }
 
@@ -157,10 +165,9 @@ void rl_update(bool is_double, int64_t count, uintptr_t estimate, uintptr_t corr
   py::gil_scoped_release release;
   with_real(is_double, [&](auto zero) {
     using real_t = decltype(zero);
-    engine<real_t>().rl_update({count, to_pointer<const real_t>(estimate),
-                                to_pointer<const real_t>(correction),
-                                to_pointer<const real_t>(weight), to_pointer<real_t>(out),
-                                threads});
+    engine<real_t>().rl_update(
+        {count, to_pointer<const real_t>(estimate), to_pointer<const real_t>(correction),
+         to_pointer<const real_t>(weight), to_pointer<real_t>(out), threads});
   });
 }
 
@@ -168,16 +175,22 @@ void rl_update(bool is_double, int64_t count, uintptr_t estimate, uintptr_t corr
 
 void bind_engine(py::module_& m) {
   bind_field(m);
-  m.def("otf_size", [](bool is_double, Triple grid) {
-    return with_real(is_double,
-                     [&](auto zero) { return engine<decltype(zero)>().otf_size(to_extents(grid)); });
-  }, "Reals of one OTF on a grid.");
-  m.def("next_fast_extent", [](int64_t n) { return engine<float>().next_fast_extent(n); },
-        "The extent >= n that is cheapest to transform.");
+  m.def(
+      "otf_size",
+      [](bool is_double, Triple grid) {
+        return with_real(is_double, [&](auto zero) {
+          return engine<decltype(zero)>().otf_size(to_extents(grid));
+        });
+      },
+      "Reals of one OTF on a grid.");
+  m.def(
+      "next_fast_extent", [](int64_t n) { return engine<float>().next_fast_extent(n); },
+      "The extent >= n that is cheapest to transform.");
   m.def("make_otf_cpu", &make_otf, "Kernels to OTFs in the engine's own order.");
   m.def("fft_convolve_cpu", &fft_convolve, "Circular convolution of a batch on a grid.");
   m.def("richardson_lucy_cpu", &richardson_lucy, "The Richardson-Lucy loop of a batch.");
-  m.def("richardson_lucy_bytes_cpu", &richardson_lucy_bytes, "Bytes that the loop takes.");
+  m.def("richardson_lucy_bytes_cpu", &richardson_lucy_bytes,
+        "Bytes that the loop takes.");
   m.def("rl_ratio_cpu", &rl_ratio, "image / expected, elementwise.");
   m.def("rl_update_cpu", &rl_update, "estimate * correction * weight, elementwise.");
 }

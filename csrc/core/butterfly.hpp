@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Discrete Fourier transforms of 2 to 16 values in registers, natural order in and out:
 //   X[k] = sum_j x[j] exp(-2 pi i j k / R)
-// Odd primes pair x[j] with x[R-j]; composite radices are two small transforms with constant
-// twiddles between them (Cooley & Tukey 1965). Everything unrolls at compile time, because a
-// compiler only keeps an array in registers when it sees constant indices. Values are asked for
-// by load(Index) when they are needed and given to store(Index, value) when they are ready:
-// sixteen complex values fill the register file, so none may wait in it.
+// Odd primes pair x[j] with x[R-j]; composite radices are two small transforms with
+// constant twiddles between them (Cooley & Tukey 1965). Everything unrolls at compile
+// time, because a compiler only keeps an array in registers when it sees constant
+// indices. Values are asked for by load(Index) when they are needed and given to
+// store(Index, value) when they are ready: sixteen complex values fill the register file,
+// so none may wait in it.
 #pragma once
 
 #include <utility>
@@ -128,18 +129,17 @@ struct CompositeDft {  // input index B a + b, output index p + A q
     unroll<B>([&](auto b) OTFUSE_LAMBDA {
       constexpr int kB = decltype(b)::value;
       Dft<A, real_t>::template run<T>(
-          [&](auto a) OTFUSE_LAMBDA { return load(Index<B * decltype(a)::value + kB>{}); },
+          [&](auto a) OTFUSE_LAMBDA { return load(Index<B* decltype(a)::value + kB>{}); },
           [&](auto p, const Complex<T>& v) OTFUSE_LAMBDA {
             t[p][b] = rotate<decltype(p)::value * kB, A * B, real_t>(v);
           });
     });
     unroll<A>([&](auto p) OTFUSE_LAMBDA {
       constexpr int kP = decltype(p)::value;
-      Dft<B, real_t>::template run<T>(
-          [&](auto b) OTFUSE_LAMBDA { return t[p][b]; },
-          [&](auto q, const Complex<T>& v) OTFUSE_LAMBDA {
-            store(Index<kP + A * decltype(q)::value>{}, v);
-          });
+      Dft<B, real_t>::template run<T>([&](auto b) OTFUSE_LAMBDA { return t[p][b]; },
+                                      [&](auto q, const Complex<T>& v) OTFUSE_LAMBDA {
+                                        store(Index<kP + A* decltype(q)::value>{}, v);
+                                      });
     });
   }
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What a launcher is told: plain sizes and pointers. Axes are (z, y, x), x fastest; sizes and
-// strides count elements, not bytes. Fewer axes have leading extents of 1.
+// What a launcher is told: plain sizes and pointers. Axes are (z, y, x), x fastest; sizes
+// and strides count elements, not bytes. Fewer axes have leading extents of 1.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@ struct Extents {
   int64_t count() const { return z * y * x; }
 };
 
-// Where an array lies on the periodic grid of the transform: its first element at `offset`
-// (0 <= offset < grid), its extents at most the grid's; it may wrap around.
+// Where an array lies on the periodic grid of the transform: its first element at
+// `offset` (0 <= offset < grid), its extents at most the grid's; it may wrap around.
 struct Window {
   Extents offset, extent;
 };
@@ -61,7 +61,8 @@ template <class real_t>
 struct RichardsonLucyParams {
   Extents grid;
   int64_t batch;
-  Field<const real_t> image;  // negative: not observed, like everything outside its window
+  Field<const real_t>
+      image;  // negative: not observed, like everything outside its window
   const real_t* otf;
   KernelIndex kernel;
   Field<const real_t> estimate;  // where the iterations start

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Words that let one header serve the host, several instruction sets of it, and the device.
+// Words that let one header serve the host, several instruction sets of it, and the
+// device.
 #pragma once
 
 #if defined(__CUDACC__)
@@ -8,13 +9,15 @@
 #define OTFUSE_HD inline __attribute__((always_inline))
 #endif
 
-// A loop over registers: compiled by itself, everything it calls expanded into it. Lambdas ask
-// for that by name, or an array of lanes would be passed to them through memory.
+// A loop over registers: compiled by itself, everything it calls expanded into it.
+// Lambdas ask for that by name, or an array of lanes would be passed to them through
+// memory.
 #define OTFUSE_KERNEL __attribute__((noinline))
 #define OTFUSE_LAMBDA __attribute__((always_inline))
 
 // Headers compiled once per instruction set put everything in a namespace named after it:
-// without that the linker keeps one copy of a template, and AVX-512 code reaches old machines.
+// without that the linker keeps one copy of a template, and AVX-512 code reaches old
+// machines.
 #if !defined(OTFUSE_ISA)
 #define OTFUSE_ISA common
 #endif

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The pointwise formulae of Richardson-Lucy (Richardson 1972, Lucy 1974), for scalars or lanes.
+// The pointwise formulae of Richardson-Lucy (Richardson 1972, Lucy 1974), for scalars or
+// lanes.
 #pragma once
 
 #include "core/platform.hpp"
@@ -11,7 +12,8 @@ OTFUSE_HD T larger(const T& a, const T& b) {
   return a > b ? a : b;
 }
 
-// What the camera is expected to record; never below `floor`, so that dividing by it is safe.
+// What the camera is expected to record; never below `floor`, so that dividing by it is
+// safe.
 template <class T>
 OTFUSE_HD T rl_expected(const T& reblurred, const T& background, const T& floor) {
   return larger(T(reblurred + background), floor);
@@ -33,9 +35,11 @@ OTFUSE_HD T rl_ratio_add(const T& image, const T& reblurred, const T& background
   return divisor == zero ? zero : image / divisor;
 }
 
-// The point from which an accelerated step is taken: x + a (x - x_before), at least `floor`.
+// The point from which an accelerated step is taken: x + a (x - x_before), at least
+// `floor`.
 template <class T>
-OTFUSE_HD T rl_momentum(const T& estimate, const T& previous, const T& step, const T& floor) {
+OTFUSE_HD T rl_momentum(const T& estimate, const T& previous, const T& step,
+                        const T& floor) {
   return larger(T(estimate + step * (estimate - previous)), floor);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The outermost axis: each column of L neighbouring lines is transformed, multiplied by the OTF
-// and transformed back while it stays in the L1 cache; the spectrum is read and written once.
+// The outermost axis: each column of L neighbouring lines is transformed, multiplied by
+// the OTF and transformed back while it stays in the L1 cache; the spectrum is read and
+// written once.
 #pragma once
 
 #include "cpu/layout.hpp"
@@ -8,8 +9,8 @@
 
 OTFUSE_BEGIN_ISA_NAMESPACE
 
-// Work shared by the threads of a parallel region, or done alone when each thread has an image
-// of its own. Results never depend on which thread does what.
+// Work shared by the threads of a parallel region, or done alone when each thread has an
+// image of its own. Results never depend on which thread does what.
 struct Team {
   bool shared;
 
@@ -24,8 +25,8 @@ struct Team {
   }
 };
 
-// Which planes (rows of a flat image) of the spectrum hold something on the way in, and which
-// are wanted on the way out.
+// Which planes (rows of a flat image) of the spectrum hold something on the way in, and
+// which are wanted on the way out.
 struct ColumnLimits {
   int64_t in, out;
 };
@@ -66,7 +67,8 @@ void convolve_column(const Layout<real_t>& l, const ColumnViews<real_t>& column,
   }
   const int64_t last = int64_t(plan.stages.size()) - 1;
   const auto middle = [&](const LineView<real_t>& from, const LineView<real_t>& to,
-                          const LineView<real_t>& ahead, int64_t groups, const real_t* h) {
+                          const LineView<real_t>& ahead, int64_t groups,
+                          const real_t* h) {
     with_radix(plan.stages[last].radix, [&](auto radix) {
       middle_stage<decltype(radix)::value, kAdjoint>(from, to, ahead, groups, h);
     });
@@ -84,11 +86,13 @@ void convolve_column(const Layout<real_t>& l, const ColumnViews<real_t>& column,
   run_stage<true>(plan, 0, 1, line, column.out);
 }
 
-// One value of a packed column (lane 0 is DC + i Nyquist) times the OTF: with S and D half the
-// sum and difference of the two columns' OTFs, Q[k] = S[k] P[k] + D[k] conj P[-k].
+// One value of a packed column (lane 0 is DC + i Nyquist) times the OTF: with S and D
+// half the sum and difference of the two columns' OTFs, Q[k] = S[k] P[k] + D[k] conj
+// P[-k].
 template <bool kAdjoint, class real_t>
 OTFUSE_HD Complex<Lanes<real_t>> multiply_packed(const Complex<Lanes<real_t>>& v,
-                                                 Complex<real_t> mirrored, const real_t* sum,
+                                                 Complex<real_t> mirrored,
+                                                 const real_t* sum,
                                                  const real_t* difference) {
   const auto h = load_complex(sum);
   auto product = kAdjoint ? multiply_conj(v, h) : multiply(v, h);
@@ -102,8 +106,9 @@ OTFUSE_HD Complex<Lanes<real_t>> multiply_packed(const Complex<Lanes<real_t>>& v
 
 // A packed column c and its mirror image, which need each other's lane 0.
 template <bool kAdjoint, class real_t>
-void convolve_packed_pair(const Layout<real_t>& l, real_t* spectrum, const real_t* otf, int64_t c,
-                          const ColumnLimits& limits, const Scratch<real_t>& s) {
+void convolve_packed_pair(const Layout<real_t>& l, real_t* spectrum, const real_t* otf,
+                          int64_t c, const ColumnLimits& limits,
+                          const Scratch<real_t>& s) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   const LinePlan<real_t>& plan = l.column_plan();
   const int64_t m = l.mirror_column(c);
@@ -112,9 +117,11 @@ void convolve_packed_pair(const Layout<real_t>& l, real_t* spectrum, const real_
   const int count = m == c ? 1 : 2;
   for (int i = 0; i < count; ++i) {
     const auto line = contiguous_line(lines[i], plan.n);
-    forward_line(plan, column_views(l, spectrum, columns[i], limits, s).in, line, s.chirp);
+    forward_line(plan, column_views(l, spectrum, columns[i], limits, s).in, line,
+                 s.chirp);
   }
-  const auto product = [&](int i, int64_t p, Complex<Lanes<real_t>> v, Complex<real_t> mirrored) {
+  const auto product = [&](int i, int64_t p, Complex<Lanes<real_t>> v,
+                           Complex<real_t> mirrored) {
     const int64_t at = columns[i] * plan.n + p;
     return multiply_packed<kAdjoint>(v, mirrored, otf + at * kStep,
                                      otf + l.packed_offset() + 2 * at);
@@ -130,7 +137,8 @@ void convolve_packed_pair(const Layout<real_t>& l, real_t* spectrum, const real_
   }
   for (int i = 0; i < count; ++i) {
     const auto line = contiguous_line(lines[i], plan.n);
-    inverse_line(plan, line, column_views(l, spectrum, columns[i], limits, s).out, s.chirp);
+    inverse_line(plan, line, column_views(l, spectrum, columns[i], limits, s).out,
+                 s.chirp);
   }
 }
 
@@ -139,7 +147,8 @@ inline constexpr int64_t kColumnsPerTask = 16;
 
 template <bool kAdjoint, class real_t>
 void convolve_columns(const Layout<real_t>& l, const Team& team, real_t* spectrum,
-                      const real_t* otf, const ColumnLimits& limits, const Scratch<real_t>& s) {
+                      const real_t* otf, const ColumnLimits& limits,
+                      const Scratch<real_t>& s) {
   const int64_t packed = l.packed ? l.columns_per_block() : 0;
   const int64_t tasks = ceil_div(l.columns() - packed, kColumnsPerTask);
   team.each(packed + tasks, [&](int64_t task) {
@@ -152,7 +161,8 @@ void convolve_columns(const Layout<real_t>& l, const Team& team, real_t* spectru
     const int64_t first = packed + (task - packed) * kColumnsPerTask;
     const int64_t last = std::min(first + kColumnsPerTask, l.columns());
     for (int64_t c = first; c < last; ++c) {
-      const auto next = column_views(l, spectrum, std::min(c + 1, last - 1), limits, s).in;
+      const auto next =
+          column_views(l, spectrum, std::min(c + 1, last - 1), limits, s).in;
       convolve_column<kAdjoint>(l, column_views(l, spectrum, c, limits, s), next,
                                 l.otf_column(otf, c), s);
     }

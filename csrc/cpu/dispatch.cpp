@@ -96,6 +96,8 @@ std::vector<std::string> simd_levels() {
   return names;
 }
 
-void set_simd(const std::string& level) { current() = &find_level("set_simd: level", level); }
+void set_simd(const std::string& level) {
+  current() = &find_level("set_simd: level", level);
+}
 
 }  // namespace otfuse

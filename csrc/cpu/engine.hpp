@@ -49,7 +49,7 @@ template <class real_t>
 const Engine<real_t>& engine();
 
 const std::string& simd_level();
-std::vector<std::string> simd_levels();  // of this processor, best first
+std::vector<std::string> simd_levels();   // of this processor, best first
 void set_simd(const std::string& level);  // throws std::invalid_argument
 
 }  // namespace otfuse

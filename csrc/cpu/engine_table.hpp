@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Included by engine_f32.cpp and engine_f64.cpp, which are compiled once per instruction set.
+// Included by engine_f32.cpp and engine_f64.cpp, which are compiled once per instruction
+// set.
 #pragma once
 
 #include "cpu/engine.hpp"
@@ -20,15 +21,9 @@ int64_t fast_extent(int64_t n) {
 
 template <class real_t>
 constexpr Engine<real_t> make_engine() {
-  return {Simd<real_t>::kLanes,
-          otf_size<real_t>,
-          make_otf<real_t>,
-          fft_convolve<real_t>,
-          richardson_lucy<real_t>,
-          richardson_lucy_bytes<real_t>,
-          rl_ratio<real_t>,
-          rl_update<real_t>,
-          fast_extent<real_t>};
+  return {Simd<real_t>::kLanes, otf_size<real_t>,        make_otf<real_t>,
+          fft_convolve<real_t>, richardson_lucy<real_t>, richardson_lucy_bytes<real_t>,
+          rl_ratio<real_t>,     rl_update<real_t>,       fast_extent<real_t>};
 }
 
 OTFUSE_END_ISA_NAMESPACE

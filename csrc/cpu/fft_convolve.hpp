@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Convolution with a kernel on a periodic grid: out = F^-1 (F image . otf), and the making of
-// the OTF. Per item: planes in, columns, planes out; the spectrum crosses memory four times,
-// image and result once.
+// Convolution with a kernel on a periodic grid: out = F^-1 (F image . otf), and the
+// making of the OTF. Per item: planes in, columns, planes out; the spectrum crosses
+// memory four times, image and result once.
 #pragma once
 
 #include "cpu/fields.hpp"
@@ -10,8 +10,9 @@
 OTFUSE_BEGIN_ISA_NAMESPACE
 
 template <class real_t>
-void image_to_spectrum(const Layout<real_t>& l, const Team& team, const Field<const real_t>& f,
-                       int64_t item, real_t* spectrum, const Scratch<real_t>& s) {
+void image_to_spectrum(const Layout<real_t>& l, const Team& team,
+                       const Field<const real_t>& f, int64_t item, real_t* spectrum,
+                       const Scratch<real_t>& s) {
   const Extents reached = reach(f.window, l.grid);
   team.each(reached.z, [&](int64_t z) {
     const auto load = [&](int64_t b) {
@@ -52,7 +53,8 @@ void fft_convolve(const FftConvolveParams<real_t>& p) {
           });
 }
 
-// --- OTF -------------------------------------------------------------------------------------
+// --- OTF
+// -------------------------------------------------------------------------------------
 
 // One column of the kernel's spectrum, scaled, in the OTF's layout. The scale undoes the
 // unnormalised transforms and the factors 2 of image and kernel (cpu/rows.hpp).
@@ -64,12 +66,14 @@ void otf_from_column(const Layout<real_t>& l, real_t* spectrum, int64_t c, int64
   const auto column = column_views(l, spectrum, c, {limit, limit}, s);
   forward_line(plan, column.in, line, s.chirp);
   const real_t scale = real_t(1.0 / (4.0 * double(l.grid.count())));
-  for (int64_t i = 0; i < plan.n * l.kStep; ++i) otf[c * plan.n * l.kStep + i] = s.line[i] * scale;
+  for (int64_t i = 0; i < plan.n * l.kStep; ++i)
+    otf[c * plan.n * l.kStep + i] = s.line[i] * scale;
 }
 
 // Lane 0 of a packed column holds P = DC + i Nyquist; with H the two columns apart,
 // H0 = (P[k] + conj P[-k]) / 2 and Hn = (P[k] - conj P[-k]) / 2i, the OTF keeps
-// S = (H0 + Hn) / 2 there and D = (H0 - Hn) / 2 behind (multiply_packed in cpu/columns.hpp).
+// S = (H0 + Hn) / 2 there and D = (H0 - Hn) / 2 behind (multiply_packed in
+// cpu/columns.hpp).
 template <class real_t>
 void unpack_otf(const Layout<real_t>& l, real_t* otf) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;

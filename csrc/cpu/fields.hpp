@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The caller's arrays to and from row blocks: the window is cut or padded, rows become lanes.
+// The caller's arrays to and from row blocks: the window is cut or padded, rows become
+// lanes.
 #pragma once
 
 #include "cpu/layout.hpp"
@@ -14,7 +15,8 @@ inline int64_t window_index(int64_t i, int64_t offset, int64_t extent, int64_t g
 
 // Grid row (z, y) of item b of a field; null outside the window.
 template <class real_t>
-real_t* field_row(const Field<real_t>& f, const Extents& grid, int64_t b, int64_t z, int64_t y) {
+real_t* field_row(const Field<real_t>& f, const Extents& grid, int64_t b, int64_t z,
+                  int64_t y) {
   const Window& w = f.window;
   const int64_t iz = window_index(z, w.offset.z, w.extent.z, grid.z);
   const int64_t iy = window_index(y, w.offset.y, w.extent.y, grid.y);
@@ -47,8 +49,8 @@ bool is_plain_row(const Field<real_t>& f) {
 
 // L rows of row-major memory (null: fill) to one part (re or im) of a line, and back.
 template <class real_t>
-OTFUSE_KERNEL void rows_to_lanes(const real_t* const* rows, int64_t valid, int64_t nx, real_t fill,
-                   real_t* line) {
+OTFUSE_KERNEL void rows_to_lanes(const real_t* const* rows, int64_t valid, int64_t nx,
+                                 real_t fill, real_t* line) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   using V = Lanes<real_t>;
   int64_t x = 0;
@@ -58,7 +60,8 @@ OTFUSE_KERNEL void rows_to_lanes(const real_t* const* rows, int64_t valid, int64
       v[i] = rows[i] == nullptr ? broadcast(fill) : load_unaligned(rows[i] + x);
     });
     Tile<real_t>::transpose(v);
-    unroll<kLanes>([&](auto i) OTFUSE_LAMBDA { store_aligned(line + (x + i) * kStep, v[i]); });
+    unroll<kLanes>([&](auto i)
+                       OTFUSE_LAMBDA { store_aligned(line + (x + i) * kStep, v[i]); });
   }
   for (; x < nx; ++x) {
     for (int i = 0; i < kLanes; ++i) {
@@ -74,7 +77,8 @@ OTFUSE_KERNEL void lanes_to_rows(const real_t* line, int64_t valid, real_t* cons
   int64_t x = 0;
   for (; x + kLanes <= valid; x += kLanes) {
     V v[kLanes];
-    unroll<kLanes>([&](auto i) OTFUSE_LAMBDA { v[i] = load_aligned(line + (x + i) * kStep); });
+    unroll<kLanes>([&](auto i)
+                       OTFUSE_LAMBDA { v[i] = load_aligned(line + (x + i) * kStep); });
     Tile<real_t>::transpose(v);
     unroll<kLanes>([&](auto i) OTFUSE_LAMBDA {
       if (rows[i] != nullptr) store_unaligned(rows[i] + x, v[i]);
@@ -87,10 +91,12 @@ OTFUSE_KERNEL void lanes_to_rows(const real_t* line, int64_t valid, real_t* cons
   }
 }
 
-// Rows row .. row + 2 L - 1 of grid plane z of item b into a line; `fill` outside the window.
+// Rows row .. row + 2 L - 1 of grid plane z of item b into a line; `fill` outside the
+// window.
 template <class real_t>
-void load_rows(const Layout<real_t>& l, const Field<const real_t>& f, int64_t b, int64_t z,
-               int64_t row, real_t fill, real_t* line, const Scratch<real_t>& s) {
+void load_rows(const Layout<real_t>& l, const Field<const real_t>& f, int64_t b,
+               int64_t z, int64_t row, real_t fill, real_t* line,
+               const Scratch<real_t>& s) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   const int64_t nx = l.grid.x;
   const real_t* rows[kStep];
@@ -111,8 +117,8 @@ void load_rows(const Layout<real_t>& l, const Field<const real_t>& f, int64_t b,
 
 // The part of a line that lies in the window, to the caller's array.
 template <class real_t>
-void store_rows(const Layout<real_t>& l, const real_t* line, const Field<real_t>& f, int64_t b,
-                int64_t z, int64_t row, const Scratch<real_t>& s) {
+void store_rows(const Layout<real_t>& l, const real_t* line, const Field<real_t>& f,
+                int64_t b, int64_t z, int64_t row, const Scratch<real_t>& s) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   const int64_t nx = l.grid.x;
   real_t *targets[kStep], *rows[kStep];
@@ -128,7 +134,8 @@ void store_rows(const Layout<real_t>& l, const real_t* line, const Field<real_t>
   for (int i = 0; i < kStep; ++i) {
     if (targets[i] == nullptr) continue;
     each_run(f.window, nx, [&](int64_t from, int64_t to, int64_t count) {
-      for (int64_t x = 0; x < count; ++x) targets[i][(to + x) * f.stride.x] = rows[i][from + x];
+      for (int64_t x = 0; x < count; ++x)
+        targets[i][(to + x) * f.stride.x] = rows[i][from + x];
     });
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// How a batch is spread over threads: many small images, one a thread; else one image at a time,
-// its passes shared. Each image's memory and each thread's scratch come from one workspace.
+// How a batch is spread over threads: many small images, one a thread; else one image at
+// a time, its passes shared. Each image's memory and each thread's scratch come from one
+// workspace.
 #pragma once
 
 #include <omp.h>
@@ -17,7 +18,8 @@ struct JobShape {
   int64_t images() const { return image_per_thread ? threads : 1; }
 };
 
-// Above this an image no longer shares the last cache with others, and memory would multiply.
+// Above this an image no longer shares the last cache with others, and memory would
+// multiply.
 inline constexpr int64_t kSmallImageBytes = int64_t(16) << 20;
 
 inline JobShape job_shape(int64_t batch, int64_t image_bytes, int threads) {
@@ -32,7 +34,8 @@ int64_t job_reals(const Layout<real_t>& l, const JobShape& job, int64_t image_re
 
 // f(team, item, the image's memory, the thread's scratch) for every item of the batch.
 template <class real_t, class F>
-void run_job(const Layout<real_t>& l, int64_t batch, int64_t image_reals, int threads, F f) {
+void run_job(const Layout<real_t>& l, int64_t batch, int64_t image_reals, int threads,
+             F f) {
   const JobShape job = job_shape(batch, image_reals * int64_t(sizeof(real_t)), threads);
   const Workspace workspace(size_t(job_reals(l, job, image_reals)) * sizeof(real_t));
   real_t* const images = static_cast<real_t*>(workspace.data());
@@ -43,7 +46,8 @@ void run_job(const Layout<real_t>& l, int64_t batch, int64_t image_reals, int th
     const Scratch<real_t> scratch(l, scratches + t * Scratch<real_t>::size(l));
     if (job.image_per_thread) {
 #pragma omp for schedule(dynamic)
-      for (int64_t b = 0; b < batch; ++b) f(Team{false}, b, images + t * image_reals, scratch);
+      for (int64_t b = 0; b < batch; ++b)
+        f(Team{false}, b, images + t * image_reals, scratch);
     } else {
       for (int64_t b = 0; b < batch; ++b) f(Team{true}, b, images, scratch);
     }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // How arrays lie in memory inside the engine, with L lanes:
-//   real arrays  [z][row block][x][2][L]        a row block is 2 L rows: L real parts of the
+//   real arrays  [z][row block][x][2][L]        a row block is 2 L rows: L real parts of
+//   the
 //                                               complex line, then L imaginary parts
-//   spectrum     [z][kx block][ky][2][L]        L neighbouring kx, real parts then imaginary
-//   otf          [kx block][ky][kz][2][L], [ky][kz][2]
-// y and z frequencies are in digit-reversed order; kx runs from 0 to (nx - 1) / 2. Where nx is
-// even, the column kx = 0 carries the Nyquist column as its imaginary part (both are transforms
-// of real numbers), which saves a block of padding; the second part of the otf undoes it.
+//   spectrum     [z][kx block][ky][2][L]        L neighbouring kx, real parts then
+//   imaginary otf          [kx block][ky][kz][2][L], [ky][kz][2]
+// y and z frequencies are in digit-reversed order; kx runs from 0 to (nx - 1) / 2. Where
+// nx is even, the column kx = 0 carries the Nyquist column as its imaginary part (both
+// are transforms of real numbers), which saves a block of padding; the second part of the
+// otf undoes it.
 #pragma once
 
 #include <algorithm>
@@ -25,7 +27,8 @@ constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 template <class real_t>
 struct Layout {
   static constexpr int kLanes = Simd<real_t>::kLanes;
-  static constexpr int kStep = 2 * kLanes;  // reals in one complex vector; rows in a row block
+  static constexpr int kStep =
+      2 * kLanes;  // reals in one complex vector; rows in a row block
 
   Extents grid;
   LinePlan<real_t> x, y, z;
@@ -61,7 +64,9 @@ struct Layout {
   }
   int64_t spectrum_size() const { return grid.z * plane; }
   int64_t packed_offset() const { return kx_blocks * grid.y * grid.z * kStep; }
-  int64_t otf_size() const { return packed_offset() + (packed ? 2 * grid.y * grid.z : 0); }
+  int64_t otf_size() const {
+    return packed_offset() + (packed ? 2 * grid.y * grid.z : 0);
+  }
   const real_t* otf_column(const real_t* otf, int64_t c) const {
     return otf + c * column_plan().n * kStep;
   }

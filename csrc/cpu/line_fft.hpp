@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The stages of a line transform, L neighbouring lines at a time: each lane is one line, so a
-// butterfly is plain arithmetic with broadcast twiddles. Forward stages decimate in frequency
-// and leave digit-reversed order; inverse stages decimate in time, mirror them and take it from
-// there; nothing is ever reordered. Inverse stages work on swapped values (see core/complex.hpp).
+// The stages of a line transform, L neighbouring lines at a time: each lane is one line,
+// so a butterfly is plain arithmetic with broadcast twiddles. Forward stages decimate in
+// frequency and leave digit-reversed order; inverse stages decimate in time, mirror them
+// and take it from there; nothing is ever reordered. Inverse stages work on swapped
+// values (see core/complex.hpp).
 #pragma once
 
 #include <stdexcept>
@@ -12,8 +13,9 @@
 
 OTFUSE_BEGIN_ISA_NAMESPACE
 
-// Complex lanes at base + index * stride. Elements from `limit` on are read from, or written to,
-// one stand-in (zeros or a bin), which is how padding is pruned without a branch.
+// Complex lanes at base + index * stride. Elements from `limit` on are read from, or
+// written to, one stand-in (zeros or a bin), which is how padding is pruned without a
+// branch.
 template <class real_t>
 struct LineView {
   real_t* base;
@@ -21,7 +23,9 @@ struct LineView {
   int64_t limit;
   real_t* outside;
 
-  OTFUSE_HD real_t* at(int64_t i) const { return i < limit ? base + i * stride : outside; }
+  OTFUSE_HD real_t* at(int64_t i) const {
+    return i < limit ? base + i * stride : outside;
+  }
 };
 
 template <class real_t>
@@ -40,9 +44,12 @@ OTFUSE_HD void store_for(real_t* p, const Complex<Lanes<real_t>>& v) {
   store_complex(p, kInverse ? swapped(v) : v);
 }
 
-// v times the twiddle of place r of a butterfly; w points at the butterfly's R - 1 twiddles.
+// v times the twiddle of place r of a butterfly; w points at the butterfly's R - 1
+// twiddles.
 template <class real_t, class R>
-OTFUSE_HD Complex<Lanes<real_t>> twiddled([[maybe_unused]] R r, const Complex<Lanes<real_t>>& v, const real_t* w) {
+OTFUSE_HD Complex<Lanes<real_t>> twiddled([[maybe_unused]] R r,
+                                          const Complex<Lanes<real_t>>& v,
+                                          const real_t* w) {
   constexpr int k = R::value;
   if constexpr (k == 0) {
     return v;
@@ -76,7 +83,8 @@ template <int R, bool kInverse, class real_t>
 OTFUSE_KERNEL void radix_stage(const LineView<real_t> from, const LineView<real_t> to,
                                const LineStage<real_t>& stage, int64_t groups,
                                const real_t* twiddles) {
-  const auto whole_from = [&](int64_t i) OTFUSE_LAMBDA { return from.base + i * from.stride; };
+  const auto whole_from = [&](int64_t i)
+                              OTFUSE_LAMBDA { return from.base + i * from.stride; };
   const auto whole_to = [&](int64_t i) OTFUSE_LAMBDA { return to.base + i * to.stride; };
   const auto part_from = [&](int64_t i) OTFUSE_LAMBDA { return from.at(i); };
   const auto part_to = [&](int64_t i) OTFUSE_LAMBDA { return to.at(i); };
@@ -90,8 +98,9 @@ OTFUSE_KERNEL void radix_stage(const LineView<real_t> from, const LineView<real_
   }
 }
 
-// The last forward stage, the product with the OTF and the first inverse stage, in registers.
-// `next` is the line that comes after this one: it is called into the cache meanwhile.
+// The last forward stage, the product with the OTF and the first inverse stage, in
+// registers. `next` is the line that comes after this one: it is called into the cache
+// meanwhile.
 template <int R, bool kAdjoint, class real_t>
 OTFUSE_KERNEL void middle_stage(const LineView<real_t> from, const LineView<real_t> to,
                                 const LineView<real_t> next, int64_t groups,
@@ -104,25 +113,26 @@ OTFUSE_KERNEL void middle_stage(const LineView<real_t> from, const LineView<real
         [&](auto r) OTFUSE_LAMBDA {
           const real_t* ahead = next.at(g * R + r);
           __builtin_prefetch(ahead, 0, 2);
-          if constexpr (kStep * sizeof(real_t) > 64) __builtin_prefetch(ahead + kStep / 2, 0, 2);
+          if constexpr (kStep * sizeof(real_t) > 64)
+            __builtin_prefetch(ahead + kStep / 2, 0, 2);
           return load_complex<real_t>(from.at(g * R + r));
         },
         [&](auto r, const Complex<V>& v) OTFUSE_LAMBDA {
           const auto h = load_complex(otf + (g * R + r) * kStep);
           product[r] = swapped(kAdjoint ? multiply_conj(v, h) : multiply(v, h));
         });
-    Dft<R, real_t>::template run<V>(
-        [&](auto r) OTFUSE_LAMBDA { return product[r]; },
-        [&](auto r, const Complex<V>& v) OTFUSE_LAMBDA {
-          store_complex(to.at(g * R + r), swapped(v));
-        });
+    Dft<R, real_t>::template run<V>([&](auto r) OTFUSE_LAMBDA { return product[r]; },
+                                    [&](auto r, const Complex<V>& v) OTFUSE_LAMBDA {
+                                      store_complex(to.at(g * R + r), swapped(v));
+                                    });
   }
 }
 
-// The last inverse stage, a pointwise operation on the line's values in natural order, and the
-// first forward stage, in registers: both take the same R values.
+// The last inverse stage, a pointwise operation on the line's values in natural order,
+// and the first forward stage, in registers: both take the same R values.
 template <int R, class real_t, class Op>
-OTFUSE_KERNEL void turn_stage(real_t* line, int64_t sub, const real_t* twiddles, Op& caller_op) {
+OTFUSE_KERNEL void turn_stage(real_t* line, int64_t sub, const real_t* twiddles,
+                              Op& caller_op) {
   using V = Lanes<real_t>;
   constexpr int kStep = 2 * Simd<real_t>::kLanes;
   Op op = caller_op;  // a copy that stores to the line cannot alias
@@ -134,14 +144,12 @@ OTFUSE_KERNEL void turn_stage(real_t* line, int64_t sub, const real_t* twiddles,
         [&](auto r) OTFUSE_LAMBDA {
           return twiddled(r, swapped(load_complex<real_t>(first + r * sub * kStep)), w);
         },
-        [&](auto r, const Complex<V>& v) OTFUSE_LAMBDA {
-          values[r] = op(j + r * sub, swapped(v));
-        });
+        [&](auto r, const Complex<V>& v)
+            OTFUSE_LAMBDA { values[r] = op(j + r * sub, swapped(v)); });
     Dft<R, real_t>::template run<V>(
         [&](auto r) OTFUSE_LAMBDA { return values[r]; },
-        [&](auto r, const Complex<V>& v) OTFUSE_LAMBDA {
-          store_complex(first + r * sub * kStep, twiddled(r, v, w));
-        });
+        [&](auto r, const Complex<V>& v)
+            OTFUSE_LAMBDA { store_complex(first + r * sub * kStep, twiddled(r, v, w)); });
   }
   caller_op = op;
 }
@@ -155,16 +163,26 @@ void with_radix(int radix, F f) {
     if (radix == 16) return f(Index<16>{});
   }
   switch (radix) {
-    case 2: return f(Index<2>{});
-    case 3: return f(Index<3>{});
-    case 4: return f(Index<4>{});
-    case 5: return f(Index<5>{});
-    case 6: return f(Index<6>{});
-    case 7: return f(Index<7>{});
-    case 8: return f(Index<8>{});
-    case 9: return f(Index<9>{});
-    case 10: return f(Index<10>{});
-    default: throw std::logic_error("with_radix: no butterfly for this radix");
+    case 2:
+      return f(Index<2>{});
+    case 3:
+      return f(Index<3>{});
+    case 4:
+      return f(Index<4>{});
+    case 5:
+      return f(Index<5>{});
+    case 6:
+      return f(Index<6>{});
+    case 7:
+      return f(Index<7>{});
+    case 8:
+      return f(Index<8>{});
+    case 9:
+      return f(Index<9>{});
+    case 10:
+      return f(Index<10>{});
+    default:
+      throw std::logic_error("with_radix: no butterfly for this radix");
   }
 }
 
@@ -179,8 +197,9 @@ void run_stage(const LinePlan<real_t>& plan, int64_t s, int64_t groups,
   });
 }
 
-// The first stage splits a line into independent sub-lines. A line too long for the L1 cache is
-// finished sub-line by sub-line, so that only that stage goes through the L2 cache.
+// The first stage splits a line into independent sub-lines. A line too long for the L1
+// cache is finished sub-line by sub-line, so that only that stage goes through the L2
+// cache.
 template <class real_t>
 struct SubLines {
   static constexpr int kStep = 2 * Simd<real_t>::kLanes;
@@ -188,7 +207,8 @@ struct SubLines {
   int64_t count = 1, extent;
 
   explicit SubLines(const LinePlan<real_t>& plan) : extent(plan.n) {
-    if (plan.stages.size() < 2 || plan.n * kStep * int64_t(sizeof(real_t)) <= kCacheBytes) return;
+    if (plan.stages.size() < 2 || plan.n * kStep * int64_t(sizeof(real_t)) <= kCacheBytes)
+      return;
     count = plan.stages[0].radix;
     extent = plan.stages[0].sub;
   }
@@ -202,7 +222,8 @@ template <class real_t>
 void chirp_line(const LinePlan<real_t>& plan, bool inverse, const LineView<real_t>& from,
                 const LineView<real_t>& to, real_t* scratch);
 
-// Stages 1 to last of the forward transform, in place, and the same of the inverse, backwards.
+// Stages 1 to last of the forward transform, in place, and the same of the inverse,
+// backwards.
 template <class real_t>
 void forward_rest(const LinePlan<real_t>& plan, int64_t last, int64_t sub_lines,
                   const LineView<real_t>& line) {
@@ -221,7 +242,8 @@ void inverse_rest(const LinePlan<real_t>& plan, int64_t last, int64_t sub_lines,
 
 template <class real_t>
 void copy_line(int64_t n, const LineView<real_t>& from, const LineView<real_t>& to) {
-  for (int64_t i = 0; i < n; ++i) store_complex(to.at(i), load_complex<real_t>(from.at(i)));
+  for (int64_t i = 0; i < n; ++i)
+    store_complex(to.at(i), load_complex<real_t>(from.at(i)));
 }
 
 // A whole transform into, or out of, a contiguous line; `from` and `to` may be that line.
@@ -249,8 +271,9 @@ void inverse_line(const LinePlan<real_t>& plan, const LineView<real_t>& line,
   run_stage<true>(plan, 0, 1, line, to);
 }
 
-// Bluestein: X[k] = c[k] sum_j (x[j] c[j]) conj(c[k - j]), c[j] = exp(-i pi j^2 / n); the sum is
-// a circular convolution of a smooth extent >= 2 n - 1. `scratch` holds that extent.
+// Bluestein: X[k] = c[k] sum_j (x[j] c[j]) conj(c[k - j]), c[j] = exp(-i pi j^2 / n); the
+// sum is a circular convolution of a smooth extent >= 2 n - 1. `scratch` holds that
+// extent.
 template <class real_t>
 void chirp_line(const LinePlan<real_t>& plan, bool inverse, const LineView<real_t>& from,
                 const LineView<real_t>& to, real_t* scratch) {

@@ -15,21 +15,22 @@ struct RadixCost {
   double wide, narrow;  // one stage, per value, relative; narrow sets have 16 registers
 };
 
-// A stage costs its trip through the cache and its arithmetic; radices above 8 spill where there
-// are 16 registers, and the largest are not built there (with_radix in cpu/line_fft.hpp).
+// A stage costs its trip through the cache and its arithmetic; radices above 8 spill
+// where there are 16 registers, and the largest are not built there (with_radix in
+// cpu/line_fft.hpp).
 constexpr double kNone = std::numeric_limits<double>::infinity();
 constexpr std::array<RadixCost, 12> kRadices = {{{16, 2.0, kNone},
-                                                {15, 2.4, kNone},
-                                                {12, 2.0, kNone},
-                                                {10, 2.1, 2.7},
-                                                {9, 2.1, 2.7},
-                                                {8, 1.6, 1.7},
-                                                {7, 2.1, 2.4},
-                                                {6, 1.6, 1.6},
-                                                {5, 1.7, 1.7},
-                                                {4, 1.3, 1.3},
-                                                {3, 1.4, 1.4},
-                                                {2, 1.2, 1.2}}};
+                                                 {15, 2.4, kNone},
+                                                 {12, 2.0, kNone},
+                                                 {10, 2.1, 2.7},
+                                                 {9, 2.1, 2.7},
+                                                 {8, 1.6, 1.7},
+                                                 {7, 2.1, 2.4},
+                                                 {6, 1.6, 1.6},
+                                                 {5, 1.7, 1.7},
+                                                 {4, 1.3, 1.3},
+                                                 {3, 1.4, 1.4},
+                                                 {2, 1.2, 1.2}}};
 
 struct Factors {
   double cost = 0;
@@ -80,7 +81,8 @@ void add_stage(LinePlan<real_t>& plan, int radix, int64_t groups, int64_t sub) {
   }
 }
 
-// Decimation in frequency leaves frequency k = r + radix q of a stage in sub-line r, place q.
+// Decimation in frequency leaves frequency k = r + radix q of a stage in sub-line r,
+// place q.
 template <class real_t>
 int64_t digit_position(const LinePlan<real_t>& plan, int64_t k) {
   int64_t position = 0;
@@ -95,7 +97,8 @@ template <class real_t>
 void add_positions(LinePlan<real_t>& plan) {
   plan.position.resize(plan.n);
   plan.mirror.resize(plan.n);
-  for (int64_t k = 0; k < plan.n; ++k) plan.position[k] = int32_t(digit_position(plan, k));
+  for (int64_t k = 0; k < plan.n; ++k)
+    plan.position[k] = int32_t(digit_position(plan, k));
   for (int64_t k = 0; k < plan.n; ++k) {
     plan.mirror[plan.position[k]] = plan.position[(plan.n - k) % plan.n];
   }
@@ -182,7 +185,8 @@ LinePlan<real_t> make_line_plan(int64_t n, bool wide) {
   } else {
     add_chirp(plan, wide);
   }
-  add_positions(plan);  // a chirp line has no stages: its frequencies are in natural order
+  add_positions(
+      plan);  // a chirp line has no stages: its frequencies are in natural order
   if (!plan.smooth()) {
     for (int64_t k = 0; k < n; ++k) {
       plan.position[k] = int32_t(k);

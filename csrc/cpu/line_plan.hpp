@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What the transform of one line of n values needs to know: radices, twiddles, where each
-// frequency ends up. Lines of a 7-smooth extent are transformed in stages; others through a
-// convolution with a chirp on a longer smooth line (Bluestein 1970), exact and slower.
+// frequency ends up. Lines of a 7-smooth extent are transformed in stages; others through
+// a convolution with a chirp on a longer smooth line (Bluestein 1970), exact and slower.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,9 @@ namespace otfuse {
 template <class real_t>
 struct LineStage {
   int radix;
-  int64_t groups;  // transforms side by side at this stage: the product of earlier radices
-  int64_t sub;     // extent left after this stage
+  int64_t
+      groups;   // transforms side by side at this stage: the product of earlier radices
+  int64_t sub;  // extent left after this stage
   int64_t twiddle;  // offset in LinePlan::twiddles of exp(-2 pi i j r / (radix sub)),
                     // [j < sub][1 <= r < radix][re, im]
 };
@@ -30,7 +31,7 @@ struct LinePlan {
   // Chirp lines only.
   std::unique_ptr<LinePlan> chirp_plan;  // smooth, at least 2 n - 1
   std::vector<real_t> chirp;             // exp(-i pi j^2 / n), [j < n][re, im]
-  std::vector<real_t> chirp_otf;         // its transform over chirp_plan->n, in digit order
+  std::vector<real_t> chirp_otf;  // its transform over chirp_plan->n, in digit order
 
   bool smooth() const { return chirp_plan == nullptr; }
   // Complex lanes of scratch that a transform needs beside the line.
@@ -43,7 +44,8 @@ LinePlan<real_t> make_line_plan(int64_t n, bool wide);
 
 bool is_smooth(int64_t n);
 
-// Relative cost of transforming one value of a line of smooth extent n, for choosing extents.
+// Relative cost of transforming one value of a line of smooth extent n, for choosing
+// extents.
 double line_cost(int64_t n, bool wide);
 
 // The extent >= n whose line is cheapest to transform.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// One plane at a time, while it stays in the L2 cache: y, then x row block by row block. The y
-// axis of a flat image (and of a line) is left to the columns.
+// One plane at a time, while it stays in the L2 cache: y, then x row block by row block.
+// The y axis of a flat image (and of a line) is left to the columns.
 #pragma once
 
 #include "cpu/rows.hpp"
@@ -9,7 +9,8 @@ OTFUSE_BEGIN_ISA_NAMESPACE
 
 // In place along y; only the first `rows` rows are wanted afterwards.
 template <class real_t>
-void inverse_y(const Layout<real_t>& l, real_t* plane, int64_t rows, const Scratch<real_t>& s) {
+void inverse_y(const Layout<real_t>& l, real_t* plane, int64_t rows,
+               const Scratch<real_t>& s) {
   if (l.flat) return;
   for (int64_t b = 0; b < l.kx_blocks; ++b) {
     const auto line = contiguous_line(plane + b * l.grid.y * l.kStep, l.grid.y);
@@ -20,7 +21,8 @@ void inverse_y(const Layout<real_t>& l, real_t* plane, int64_t rows, const Scrat
 
 // In place along y; only the first `rows` rows hold something, the others count as zero.
 template <class real_t>
-void forward_y(const Layout<real_t>& l, real_t* plane, int64_t rows, const Scratch<real_t>& s) {
+void forward_y(const Layout<real_t>& l, real_t* plane, int64_t rows,
+               const Scratch<real_t>& s) {
   if (l.flat) return;
   for (int64_t b = 0; b < l.kx_blocks; ++b) {
     const auto line = contiguous_line(plane + b * l.grid.y * l.kStep, l.grid.y);
@@ -73,7 +75,8 @@ void leave_plane(const Layout<real_t>& l, real_t* plane, int64_t rows, const OpO
   }
 }
 
-// Every value of a line through a pointwise operation; results are kept where it returns one.
+// Every value of a line through a pointwise operation; results are kept where it returns
+// one.
 template <class real_t, class Op>
 void each_value(const Layout<real_t>& l, real_t* line, Op op) {
   for (int64_t x = 0; x < l.grid.x; ++x) {

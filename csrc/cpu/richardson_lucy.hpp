@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The whole Richardson-Lucy loop of one image: per iteration four passes over the spectrum and
-// nothing else, 52 bytes per voxel in float32.
+// The whole Richardson-Lucy loop of one image: per iteration four passes over the
+// spectrum and nothing else, 52 bytes per voxel in float32.
 //   p = x + a (x - x_before)            a = (k - 1) / (k + 2), or 0
 //   x = p H^T(y / (H p + b)) W          W = 1 / H^T 1 where that exceeds 0.01, or 1
-// Sources: Richardson 1972; Lucy 1974; edges Bertero & Boccacci 2005; momentum Wang & Miller 2014.
+// Sources: Richardson 1972; Lucy 1974; edges Bertero & Boccacci 2005; momentum Wang &
+// Miller 2014.
 #pragma once
 
 #include <atomic>
@@ -34,7 +35,8 @@ struct RlMemory {
     return ceil_div(total, l.kStep) * l.kStep;
   }
 
-  RlMemory(const Layout<real_t>& l, const RichardsonLucyParams<real_t>& p, real_t* memory) {
+  RlMemory(const Layout<real_t>& l, const RichardsonLucyParams<real_t>& p,
+           real_t* memory) {
     const Extents seen = reach(p.image.window, l.grid);
     const int64_t whole = l.real_size(l.grid.z, l.grid.y);
     spectrum = memory;
@@ -49,7 +51,8 @@ struct RlMemory {
   }
 };
 
-// The camera's row block against what the estimate would give: y / (H p + b), 0 where unseen.
+// The camera's row block against what the estimate would give: y / (H p + b), 0 where
+// unseen.
 template <class real_t>
 struct RatioOp {
   using V = Lanes<real_t>;
@@ -116,7 +119,8 @@ struct UpdateOp {
     Complex<V> before = zero_complex<real_t>(), w{V{} + 1, V{} + 1};
     if (previous != nullptr) before = load_complex<real_t>(previous + at);
     if (weight != nullptr) w = load_complex<real_t>(weight + at);
-    const Complex<V> next{update(x.re, before.re, v.re, w.re), update(x.im, before.im, v.im, w.im)};
+    const Complex<V> next{update(x.re, before.re, v.re, w.re),
+                          update(x.im, before.im, v.im, w.im)};
     store_complex(estimate + at, x);
     if (previous != nullptr) store_complex(previous + at, before);
     return next;
@@ -128,8 +132,8 @@ class RichardsonLucy {
  public:
   using V = Lanes<real_t>;
 
-  RichardsonLucy(const Layout<real_t>& l, const RichardsonLucyParams<real_t>& p, Team team,
-                 int64_t item, real_t* memory, const Scratch<real_t>& s)
+  RichardsonLucy(const Layout<real_t>& l, const RichardsonLucyParams<real_t>& p,
+                 Team team, int64_t item, real_t* memory, const Scratch<real_t>& s)
       : l(l),
         p(p),
         team(team),
@@ -215,7 +219,8 @@ class RichardsonLucy {
     });
   }
 
-  // W of a row block from H^T 1; voxels that the camera hardly sees start, and stay, at 0.
+  // W of a row block from H^T 1; voxels that the camera hardly sees start, and stay, at
+  // 0.
   void set_weight(const real_t* line, real_t* weight, real_t* estimate) const {
     const V least = broadcast(real_t(kLeastWeight)), one = V{} + 1;
     for (int64_t i = 0; i < l.row_block; i += l.kLanes) {
@@ -227,8 +232,12 @@ class RichardsonLucy {
 
   UpdateOp<real_t> update_op(int64_t z, int64_t b, int64_t i) const {
     const int64_t at = block(z, b, l.grid.y);
-    return {m.estimate + at, p.momentum ? m.previous + at : nullptr,
-            p.weighted ? m.weight + at : nullptr, momentum_step(i), momentum_step(i + 1), floor};
+    return {m.estimate + at,
+            p.momentum ? m.previous + at : nullptr,
+            p.weighted ? m.weight + at : nullptr,
+            momentum_step(i),
+            momentum_step(i + 1),
+            floor};
   }
 
   void start() {
@@ -236,7 +245,8 @@ class RichardsonLucy {
       const auto first = [&](int64_t b) {
         const auto op = update_op(z, b, -1);
         return [=, this](real_t* line) {
-          each_value(l, line, [&](int64_t x, const Complex<V>&) { return first_point(op, x); });
+          each_value(l, line,
+                     [&](int64_t x, const Complex<V>&) { return first_point(op, x); });
         };
       };
       enter_plane(l, plane(z), l.grid.y, first, s);
@@ -280,7 +290,8 @@ class RichardsonLucy {
     const bool last = i == p.n_iters - 1;
     team.each(l.grid.z, [&](int64_t z) {
       if (!last) {
-        turn_plane(l, plane(z), l.grid.y, [&](int64_t b) { return update_op(z, b, i); }, s);
+        turn_plane(
+            l, plane(z), l.grid.y, [&](int64_t b) { return update_op(z, b, i); }, s);
         return;
       }
       const auto finish = [&](int64_t b) {

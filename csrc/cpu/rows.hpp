@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The x axis: row blocks of 2 L rows to and from the half spectrum. Rows 0 .. L-1 are the real
-// part a and rows L .. 2L-1 the imaginary part b of one complex line z = a + i b, so any nx,
-// even or odd, needs one complex transform of nx for two rows:
+// The x axis: row blocks of 2 L rows to and from the half spectrum. Rows 0 .. L-1 are the
+// real part a and rows L .. 2L-1 the imaginary part b of one complex line z = a + i b, so
+// any nx, even or odd, needs one complex transform of nx for two rows:
 //   2 A[k] = Z[k] + conj Z[-k]      2 B[k] = -i (Z[k] - conj Z[-k])
-// The factor 2 stays in the spectrum; the OTF holds its inverse. Lanes change from rows to kx by
-// transposing L x L tiles in registers on the way.
+// The factor 2 stays in the spectrum; the OTF holds its inverse. Lanes change from rows
+// to kx by transposing L x L tiles in registers on the way.
 #pragma once
 
 #include "cpu/layout.hpp"
@@ -34,8 +34,8 @@ struct RowBlockTiles {
 };
 
 template <class real_t>
-RowBlockTiles<real_t> row_block_tiles(const Layout<real_t>& l, real_t* plane, int64_t kx_block,
-                                      int64_t row, int64_t row_limit) {
+RowBlockTiles<real_t> row_block_tiles(const Layout<real_t>& l, real_t* plane,
+                                      int64_t kx_block, int64_t row, int64_t row_limit) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   real_t* base = plane + (kx_block * l.grid.y + row) * kStep;
   return {{base, row, row_limit}, {base + kLanes * kStep, row + kLanes, row_limit}};
@@ -43,7 +43,8 @@ RowBlockTiles<real_t> row_block_tiles(const Layout<real_t>& l, real_t* plane, in
 
 // The lines' values at kx = 0 (and Nyquist), which are real in a and in b.
 template <class real_t>
-void gather_packed(const Layout<real_t>& l, const RowBlockTiles<real_t>& tiles, real_t* line) {
+void gather_packed(const Layout<real_t>& l, const RowBlockTiles<real_t>& tiles,
+                   real_t* line) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   real_t* dc = line;
   real_t* nyquist = l.packed ? line + l.x.position[l.grid.x / 2] * kStep : nullptr;
@@ -74,12 +75,15 @@ void scatter_packed(const Layout<real_t>& l, const real_t* line,
   }
 }
 
-// One of the four combinations of parts that make Z[k] and Z[-k], transposed and put in place.
+// One of the four combinations of parts that make Z[k] and Z[-k], transposed and put in
+// place.
 template <class real_t, class Combine, class Place>
-OTFUSE_HD void transpose_into(const RowBlockTiles<real_t>& tiles, Combine combine, Place place) {
+OTFUSE_HD void transpose_into(const RowBlockTiles<real_t>& tiles, Combine combine,
+                              Place place) {
   constexpr int kLanes = Simd<real_t>::kLanes;
   Lanes<real_t> v[kLanes];
-  unroll<kLanes>([&](auto i) OTFUSE_LAMBDA { v[i] = combine(tiles.a.load(i), tiles.b.load(i)); });
+  unroll<kLanes>([&](auto i)
+                     OTFUSE_LAMBDA { v[i] = combine(tiles.a.load(i), tiles.b.load(i)); });
   Tile<real_t>::transpose(v);
   unroll<kLanes>([&](auto k) OTFUSE_LAMBDA {
     if (real_t* p = place(k)) store_aligned(p, v[k]);
@@ -87,8 +91,9 @@ OTFUSE_HD void transpose_into(const RowBlockTiles<real_t>& tiles, Combine combin
 }
 
 template <class real_t>
-OTFUSE_KERNEL void gather_block(const Layout<real_t>& l, const RowBlockTiles<real_t>& tiles,
-                                  int64_t kx_block, real_t* line) {
+OTFUSE_KERNEL void gather_block(const Layout<real_t>& l,
+                                const RowBlockTiles<real_t>& tiles, int64_t kx_block,
+                                real_t* line) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   using C = Complex<Lanes<real_t>>;
   const int64_t k0 = kx_block * kLanes, n = l.grid.x;
@@ -102,11 +107,13 @@ OTFUSE_KERNEL void gather_block(const Layout<real_t>& l, const RowBlockTiles<rea
     return line + position[n - k0 - k] * kStep;
   };
   const auto imag = [](real_t* p) OTFUSE_LAMBDA { return p == nullptr ? p : p + kLanes; };
-  transpose_into(tiles, [](const C& a, const C& b) OTFUSE_LAMBDA { return a.re - b.im; }, at);
+  transpose_into(
+      tiles, [](const C& a, const C& b) OTFUSE_LAMBDA { return a.re - b.im; }, at);
   transpose_into(
       tiles, [](const C& a, const C& b) OTFUSE_LAMBDA { return a.im + b.re; },
       [&](int k) OTFUSE_LAMBDA { return imag(at(k)); });
-  transpose_into(tiles, [](const C& a, const C& b) OTFUSE_LAMBDA { return a.re + b.im; }, mirrored);
+  transpose_into(
+      tiles, [](const C& a, const C& b) OTFUSE_LAMBDA { return a.re + b.im; }, mirrored);
   transpose_into(
       tiles, [](const C& a, const C& b) OTFUSE_LAMBDA { return b.re - a.im; },
       [&](int k) OTFUSE_LAMBDA { return imag(mirrored(k)); });
@@ -114,8 +121,8 @@ OTFUSE_KERNEL void gather_block(const Layout<real_t>& l, const RowBlockTiles<rea
 }
 
 template <class real_t>
-OTFUSE_KERNEL void scatter_block(const Layout<real_t>& l, const real_t* line, int64_t kx_block,
-                                   const RowBlockTiles<real_t>& tiles) {
+OTFUSE_KERNEL void scatter_block(const Layout<real_t>& l, const real_t* line,
+                                 int64_t kx_block, const RowBlockTiles<real_t>& tiles) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   using V = Lanes<real_t>;
   const int64_t k0 = kx_block * kLanes, n = l.grid.x;
@@ -143,7 +150,8 @@ OTFUSE_KERNEL void scatter_block(const Layout<real_t>& l, const real_t* line, in
   if (kx_block == 0) scatter_packed(l, line, tiles);
 }
 
-// Rows row .. row + 2 L - 1 of a plane of the spectrum into a line, digit order, and back.
+// Rows row .. row + 2 L - 1 of a plane of the spectrum into a line, digit order, and
+// back.
 template <class real_t>
 void gather_rows(const Layout<real_t>& l, real_t* plane, int64_t row, int64_t row_limit,
                  real_t* line) {
@@ -162,7 +170,8 @@ void scatter_rows(const Layout<real_t>& l, const real_t* line, real_t* plane, in
 
 // x-inverse, op on every value, x-forward.
 template <class real_t, class Op>
-void turn_rows(const Layout<real_t>& l, real_t* line, Op& op, const Scratch<real_t>& scratch) {
+void turn_rows(const Layout<real_t>& l, real_t* line, Op& op,
+               const Scratch<real_t>& scratch) {
   constexpr int kStep = Layout<real_t>::kStep;
   const auto view = contiguous_line(line, l.grid.x);
   if (!l.x.smooth() || l.x.stages.empty()) {
@@ -174,13 +183,15 @@ void turn_rows(const Layout<real_t>& l, real_t* line, Op& op, const Scratch<real
   }
   const int64_t stages = int64_t(l.x.stages.size());
   const SubLines<real_t> sub(l.x);
-  for (int64_t i = 0; i < sub.count; ++i) inverse_rest(l.x, stages, sub.count, sub.of(view, i));
+  for (int64_t i = 0; i < sub.count; ++i)
+    inverse_rest(l.x, stages, sub.count, sub.of(view, i));
   const auto& first = l.x.stages[0];
   const real_t* twiddles = l.x.twiddles.data() + first.twiddle;
   with_radix(first.radix, [&](auto radix) {
     turn_stage<decltype(radix)::value>(line, first.sub, twiddles, op);
   });
-  for (int64_t i = 0; i < sub.count; ++i) forward_rest(l.x, stages, sub.count, sub.of(view, i));
+  for (int64_t i = 0; i < sub.count; ++i)
+    forward_rest(l.x, stages, sub.count, sub.of(view, i));
 }
 
 OTFUSE_END_ISA_NAMESPACE

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Vectors of lanes by the compiler's vector extension, as wide as the instruction set in force,
-// and the transpose of a square tile of them.
+// Vectors of lanes by the compiler's vector extension, as wide as the instruction set in
+// force, and the transpose of a square tile of them.
 #pragma once
 
 #include <cstdint>
@@ -77,16 +77,17 @@ OTFUSE_HD void store_complex(real_t* p, const Complex<Lanes<real_t>>& v) {
   store_aligned(p + Simd<real_t>::kLanes, v.im);
 }
 
-// Calls memory that will be wanted soon into the L2 cache: the patterns here, several streams at
-// once and planes far apart, are not those that processors foresee.
+// Calls memory that will be wanted soon into the L2 cache: the patterns here, several
+// streams at once and planes far apart, are not those that processors foresee.
 template <class real_t>
 OTFUSE_HD void prefetch(const real_t* p, int64_t count) {
   constexpr int64_t kLine = 64 / sizeof(real_t);
   for (int64_t i = 0; i < count; i += kLine) __builtin_prefetch(p + i, 0, 2);
 }
 
-// --- transpose -------------------------------------------------------------------------------
-// A tile is transposed inside its 128-bit units with unpack instructions, then the units among
+// --- transpose
+// ------------------------------------------------------------------------------- A tile
+// is transposed inside its 128-bit units with unpack instructions, then the units among
 // themselves with unit shuffles: every step is one instruction without an index register.
 
 template <class real_t>
@@ -119,7 +120,8 @@ struct Tile {
     return __builtin_shufflevector(a, b, unit_lane(I, kU0, kU1)...);
   }
 
-  // One unpack step over groups of kUnit rows: pairs (i, i + kUnit/2) become (2i, 2i + 1).
+  // One unpack step over groups of kUnit rows: pairs (i, i + kUnit/2) become (2i, 2i +
+  // 1).
   OTFUSE_HD static void unpack_step(V* v) {
     constexpr auto lanes = std::make_integer_sequence<int, kLanes>{};
     V t[kLanes];

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Natural logarithm of positive, normal lanes: x = 2^e m with m in [1/sqrt 2, sqrt 2), and
+// Natural logarithm of positive, normal lanes: x = 2^e m with m in [1/sqrt 2, sqrt 2),
+// and
 //   log m = 2 (s + s^3/3 + s^5/5 + ...),  s = (m - 1) / (m + 1),  |s| < 0.172
 // cut where the next term falls below the rounding of the type.
 #pragma once

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Memory for the engine's intermediates, kept between calls: page faults on fresh memory cost
-// more than a pass over it.
+// Memory for the engine's intermediates, kept between calls: page faults on fresh memory
+// cost more than a pass over it.
 #pragma once
 
 #include <cstddef>

@@ -56,7 +56,8 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/mypy
 
 # Both runtimes are preloaded because Python itself is not built with them; leaks are not looked
-# for because the interpreter keeps memory until it exits.
+# for because the interpreter keeps memory until it exits. The report of a fault goes to file
+# descriptor 2, past pytest: no handler of its own, no capturing of descriptors.
 sanitize: $(VENV)/.installed-test build/sanitize-venv/.ready
 	$(call say,"sanitize: building with AddressSanitizer and UBSan")
 	$(PY) -m pip --python build/sanitize-venv/bin/python install --quiet --no-build-isolation \
@@ -65,7 +66,8 @@ sanitize: $(VENV)/.installed-test build/sanitize-venv/.ready
 	$(call say,"sanitize: the kernel tests")
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-	build/sanitize-venv/bin/python -m pytest -q -m 'not slow' --timeout=900 $(KERNEL_TESTS)
+	build/sanitize-venv/bin/python -m pytest -q -m 'not slow' --timeout=900 \
+	  -p no:faulthandler --capture=sys $(KERNEL_TESTS)
 
 bench: $(VENV)/.installed-bench
 	$(call say,"bench: timing against plain torch and the installed peers")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,9 @@ import otfuse
 from compare import assert_close, assert_same
 from otfuse import reference
 from samples import BOUNDARIES, Sample, image_of, lopsided_psf
+
+# The ops are registered when they are first needed.
+importlib.import_module("otfuse.ops")
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

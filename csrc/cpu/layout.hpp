@@ -64,8 +64,9 @@ struct Layout {
   }
   int64_t spectrum_size() const { return grid.z * plane; }
   int64_t packed_offset() const { return kx_blocks * grid.y * grid.z * kStep; }
+  // Whole vectors, so that one OTF behind another is aligned too.
   int64_t otf_size() const {
-    return packed_offset() + (packed ? 2 * grid.y * grid.z : 0);
+    return packed_offset() + (packed ? ceil_div(2 * grid.y * grid.z, kStep) * kStep : 0);
   }
   const real_t* otf_column(const real_t* otf, int64_t c) const {
     return otf + c * column_plan().n * kStep;

@@ -6,6 +6,7 @@ its help does not wait for torch.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ __all__ = [
     "simd_level",
     "wiener",
 ]
+
+
+if "torch" in sys.modules:  # whoever uses torch expects torch.ops.otfuse to be there
+    import otfuse.ops  # noqa: F401
 
 
 def __getattr__(name: str) -> Any:

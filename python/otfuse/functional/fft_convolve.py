@@ -19,7 +19,7 @@ def fft_convolve(
     image: Any,
     psf: Any,
     *,
-    boundary: str = "circular",
+    boundary: str | None = None,
     adjoint: bool = False,
     ndim: int | None = None,
 ) -> Any:
@@ -35,9 +35,9 @@ def fft_convolve(
         Any finite real numbers; float32 and float64 are computed as such, others in float32.
     psf : array, shape (..., kz, ky, kx), or Otf
         Centre at k // 2; cast to the image's type. Leading axes broadcast against the image's.
-        An `Otf` brings its own boundary.
     boundary : {"circular", "extended", "reflect"}
-        "circular" and "reflect" keep the shape; "extended" maps n + k - 1 to n.
+        "circular" and "reflect" keep the shape; "extended" maps n + k - 1 to n. By default
+        "circular", or the Otf's own.
     adjoint : bool
         Apply the adjoint operator: correlation; with "extended" it maps n to n + k - 1.
     ndim : int, optional
@@ -59,9 +59,16 @@ def fft_convolve(
     x = x.to(working_dtype(x))
     if isinstance(psf, Otf):
         otf = psf
-        kernel, boundary, ndim = otf.psf, otf.boundary, otf.ndim
+        kernel, ndim = otf.psf, otf.ndim
+        boundary = otf.boundary if boundary is None else boundary
+        if boundary != otf.boundary:
+            raise ValueError(
+                f"{_NAME}: boundary must be the Otf's own {otf.boundary!r}, got {boundary!r}; "
+                "leave it out or make another Otf"
+            )
     else:
-        otf, kernel = None, to_tensor(_NAME, "psf", psf)
+        otf, kernel = None, to_tensor(_NAME, "psf", psf).to(x.dtype)
+        boundary = "circular" if boundary is None else boundary
         ndim = spatial_ndim(_NAME, kernel, ndim)
     _checks.same_device(_NAME, "psf", kernel, x)
     _checks.spatial_axes(_NAME, "image", x, ndim)

@@ -113,12 +113,14 @@ def _rebuild(psf: Tensor, shape: tuple[int, ...], boundary: str, ndim: int) -> O
 
 def spatial_ndim(function: str, psf: Tensor, ndim: int | None) -> int:
     """The number of spatial axes: given, or the PSF's own."""
+    if ndim is None and psf.ndim not in (2, 3):
+        raise ValueError(
+            f"{function}: psf must have 2 or 3 axes, got shape {tuple(psf.shape)}; "
+            "say with ndim= how many of its last axes are spatial"
+        )
     if ndim is None:
         ndim = psf.ndim
     if ndim not in (1, 2, 3):
-        raise ValueError(
-            f"{function}: psf must have 1 to 3 spatial axes, got shape {tuple(psf.shape)} and "
-            f"ndim {ndim}; say with ndim= how many of its axes are spatial"
-        )
+        raise ValueError(f"{function}: ndim must be 1, 2 or 3, got {ndim!r}")
     _checks.spatial_axes(function, "psf", psf, ndim)
     return ndim

@@ -96,6 +96,11 @@ def plan_richardson_lucy(
     for name, shape in (("image_shape", image_shape), ("psf_shape", psf_shape)):
         for n in shape:
             _checks.at_least(function, name, n, 1)
+    if len(psf_shape) != len(image_shape):
+        raise ValueError(
+            f"{function}: psf_shape must have the axes of image_shape, got {tuple(psf_shape)} "
+            f"and {tuple(image_shape)}"
+        )
     if boundary == "extended":
         geometry = extended_geometry(image_shape, psf_shape)
     elif boundary == "circular":

@@ -108,8 +108,7 @@ def richardson_lucy(
     """
     _check_options(n_iters, boundary, acceleration, back_projector, stop)
     background = _checks.finite_number(_NAME, "background", background)
-    y, h, ndim = _check_arrays(image, psf, ndim)
-    y = _hide_masked(y, mask)
+    y, h, ndim = _check_arrays(image, psf, mask, ndim)
     shape = y.shape[-ndim:]
     batch = match_batch(_NAME, y, h, ndim)
     mean = _observed_mean(batch.image, mask is not None)
@@ -156,25 +155,29 @@ def _check_options(
         )
 
 
-def _check_arrays(image: Any, psf: Any, ndim: int | None) -> tuple[Tensor, Tensor, int]:
-    """Image and PSF in the working type, the PSF with sum 1."""
+def _check_arrays(image: Any, psf: Any, mask: Any, ndim: int | None) -> tuple[Tensor, Tensor, int]:
+    """Image and PSF in the working type; masked pixels are hidden, the PSF has sum 1."""
     y, h = to_tensor(_NAME, "image", image), to_tensor(_NAME, "psf", psf)
     ndim = spatial_ndim(_NAME, h, ndim)
     _checks.same_device(_NAME, "psf", h, y)
     _checks.spatial_axes(_NAME, "image", y, ndim)
     y = y.to(working_dtype(y))
+    h = h.to(y.dtype)
+    observed = _observed(y, mask)
     if _checks.values_visible(y):
-        _checks.nonnegative_image(_NAME, y)
+        seen = y if observed is None else torch.where(observed, y, 0)
+        _checks.nonnegative_image(_NAME, seen)
+    if observed is not None:
+        y = torch.where(observed, y, -1)  # the core's way to leave a pixel out
     if _checks.values_visible(h):
         _checks.light_psf(_NAME, h, ndim)
-    h = h.to(y.dtype)
     return y, h / h.sum(tuple(range(-ndim, 0)), keepdim=True), ndim
 
 
-def _hide_masked(image: Tensor, mask: Any) -> Tensor:
-    """The core's way to leave a pixel out: a negative value."""
+def _observed(image: Tensor, mask: Any) -> Tensor | None:
+    """Where the image counts; None is everywhere."""
     if mask is None:
-        return image
+        return None
     observed = to_tensor(_NAME, "mask", mask) != 0
     _checks.same_device(_NAME, "mask", observed, image)
     try:
@@ -186,7 +189,7 @@ def _hide_masked(image: Tensor, mask: Any) -> Tensor:
         ) from None
     if _checks.values_visible(observed) and not bool(observed.any()):
         raise ValueError(f"{_NAME}: mask must leave some pixels, got one that hides them all")
-    return torch.where(observed, image, -1)
+    return observed
 
 
 def _observed_mean(image: Tensor, masked: bool) -> Tensor:

@@ -56,10 +56,11 @@ def wiener(
     ndim = spatial_ndim("wiener", h, ndim)
     _checks.same_device("wiener", "psf", h, y)
     _checks.spatial_axes("wiener", "image", y, ndim)
+    y = y.to(working_dtype(y))
+    h = h.to(y.dtype)
     for name, array in (("image", y), ("psf", h)):
         if _checks.values_visible(array):
             _checks.finite_values("wiener", name, array)
-    y = y.to(working_dtype(y))
     shape, psf_shape = y.shape[-ndim:], h.shape[-ndim:]
     window: tuple[slice, ...] = tuple(slice(0, n) for n in shape)
     if boundary == "reflect":
@@ -71,7 +72,7 @@ def wiener(
     axes, grid = tuple(range(-ndim, 0)), y.shape[-ndim:]
     shift = [-(k // 2) for k in psf_shape]
     padding = [p for n, k in zip(grid[::-1], psf_shape[::-1], strict=True) for p in (0, n - k)]
-    kernel = torch.nn.functional.pad(h.to(y.dtype), padding).roll(shift, axes)
+    kernel = torch.nn.functional.pad(h, padding).roll(shift, axes)
     otf = torch.fft.rfftn(kernel, dim=axes)
     spectrum = torch.fft.rfftn(y, dim=axes) * otf.conj() / (otf.abs().square() + balance)
     out = torch.fft.irfftn(spectrum, s=grid, dim=axes)[(..., *window)]

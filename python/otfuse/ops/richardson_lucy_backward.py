@@ -95,11 +95,10 @@ class _Loop:
         above = (expected > floor).to(x.dtype)
         expected = expected.maximum(floor)
         ratio = self.observed * self.image / expected
-        correction = self.back(ratio)
-        positive = (correction > 0).to(x.dtype)
-        correction = correction * positive
+        # What is negative is rounding: it goes, but the derivative is that of the equation.
+        correction = self.back(ratio).clamp(min=0)
 
-        grad_correction = grad * p * self.weight * positive
+        grad_correction = grad * p * self.weight
         if self.settings.weighted:
             self.grad_weight = self.grad_weight + grad * p * correction
         self.add_kernel_gradient(grad_correction, ratio, True)
@@ -183,7 +182,10 @@ def richardson_lucy_backward(
         grad = torch.zeros_like(estimate)
     elif not s.resumable:
         grad = _embed(grad, estimate.shape, s.estimate_offset)
-    behind = torch.zeros_like(estimate) if grad_previous is None else grad_previous
+    if grad_previous is None or grad_previous.numel() == 0:  # nothing of it was returned
+        behind = torch.zeros_like(estimate)
+    else:
+        behind = grad_previous
     inside = (loop.weight > 0).to(image.dtype)
     start = _State(estimate * inside, estimate if previous is None else previous)
     grad, behind = _walk_back(loop, start, previous is not None, grad, behind)

@@ -4,6 +4,8 @@
 // written once.
 #pragma once
 
+#include <omp.h>
+
 #include "cpu/layout.hpp"
 #include "cpu/line_fft.hpp"
 
@@ -14,10 +16,12 @@ OTFUSE_BEGIN_ISA_NAMESPACE
 struct Team {
   bool shared;
 
+  // Several neighbours to a thread where there are plenty: the next is then foreseen.
   template <class F>
   void each(int64_t n, F f) const {
     if (shared) {
-#pragma omp for schedule(dynamic)
+      const int64_t chunk = std::clamp<int64_t>(n / (8 * omp_get_num_threads()), 1, 4);
+#pragma omp for schedule(dynamic, chunk)
       for (int64_t i = 0; i < n; ++i) f(i);
     } else {
       for (int64_t i = 0; i < n; ++i) f(i);
@@ -143,7 +147,7 @@ void convolve_packed_pair(const Layout<real_t>& l, real_t* spectrum, const real_
 }
 
 // Columns next to each other share pages and memory bursts: a task takes several.
-inline constexpr int64_t kColumnsPerTask = 16;
+inline constexpr int64_t kColumnsPerTask = 32;
 
 template <bool kAdjoint, class real_t>
 void convolve_columns(const Layout<real_t>& l, const Team& team, real_t* spectrum,

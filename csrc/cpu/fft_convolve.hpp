@@ -18,7 +18,6 @@ void image_to_spectrum(const Layout<real_t>& l, const Team& team,
     const auto load = [&](int64_t b) {
       return [&, b](real_t* line) {
         load_rows(l, f, item, z, b * l.kStep, real_t(0), line, s);
-        prefetch_rows(l, f, item, z, (b + 1) * l.kStep);
       };
     };
     enter_plane(l, spectrum + z * l.plane, reached.y, load, s);
@@ -31,7 +30,6 @@ void spectrum_to_image(const Layout<real_t>& l, const Team& team, real_t* spectr
   const Extents reached = reach(f.window, l.grid);
   team.each(reached.z, [&](int64_t z) {
     const auto store = [&](int64_t b) {
-      prefetch_rows(l, f, item, z, b * l.kStep);
       return [&, b](real_t* line) { store_rows(l, line, f, item, z, b * l.kStep, s); };
     };
     leave_plane(l, spectrum + z * l.plane, reached.y, store, s);

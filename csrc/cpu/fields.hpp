@@ -24,16 +24,6 @@ real_t* field_row(const Field<real_t>& f, const Extents& grid, int64_t b, int64_
   return f.data + b * f.batch_stride + iz * f.stride.z + iy * f.stride.y;
 }
 
-// Rows row .. row + 2 L - 1 of the caller's array will be wanted soon.
-template <class real_t, class T>
-void prefetch_rows(const Layout<real_t>& l, const Field<T>& f, int64_t b, int64_t z,
-                   int64_t row) {
-  for (int64_t i = row; i < std::min(row + l.kStep, l.grid.y); ++i) {
-    const T* p = field_row(f, l.grid, b, z, i);
-    if (p != nullptr) prefetch(p, f.window.extent.x);
-  }
-}
-
 // f(first grid x, first window x, count) for the one or two runs of a window along x.
 template <class F>
 void each_run(const Window& w, int64_t nx, F f) {
@@ -47,10 +37,11 @@ bool is_plain_row(const Field<real_t>& f) {
   return f.stride.x == 1 && f.window.offset.x == 0;
 }
 
-// L rows of row-major memory (null: fill) to one part (re or im) of a line, and back.
+// L rows of row-major memory (null: fill) to one part (re or im) of a line, and back. The
+// rows `ahead` elements further, the next row block's, come into the cache meanwhile.
 template <class real_t>
 OTFUSE_KERNEL void rows_to_lanes(const real_t* const* rows, int64_t valid, int64_t nx,
-                                 real_t fill, real_t* line) {
+                                 real_t fill, int64_t ahead, real_t* line) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   using V = Lanes<real_t>;
   int64_t x = 0;
@@ -58,6 +49,7 @@ OTFUSE_KERNEL void rows_to_lanes(const real_t* const* rows, int64_t valid, int64
     V v[kLanes];
     unroll<kLanes>([&](auto i) OTFUSE_LAMBDA {
       v[i] = rows[i] == nullptr ? broadcast(fill) : load_unaligned(rows[i] + x);
+      __builtin_prefetch(rows[i] + x + ahead, 0, 2);
     });
     Tile<real_t>::transpose(v);
     unroll<kLanes>([&](auto i)
@@ -71,7 +63,8 @@ OTFUSE_KERNEL void rows_to_lanes(const real_t* const* rows, int64_t valid, int64
 }
 
 template <class real_t>
-OTFUSE_KERNEL void lanes_to_rows(const real_t* line, int64_t valid, real_t* const* rows) {
+OTFUSE_KERNEL void lanes_to_rows(const real_t* line, int64_t valid, int64_t ahead,
+                                 real_t* const* rows) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   using V = Lanes<real_t>;
   int64_t x = 0;
@@ -82,6 +75,7 @@ OTFUSE_KERNEL void lanes_to_rows(const real_t* line, int64_t valid, real_t* cons
     Tile<real_t>::transpose(v);
     unroll<kLanes>([&](auto i) OTFUSE_LAMBDA {
       if (rows[i] != nullptr) store_unaligned(rows[i] + x, v[i]);
+      __builtin_prefetch(rows[i] + x + ahead, 1, 2);
     });
   }
   for (; x < valid; ++x) {
@@ -111,8 +105,9 @@ void load_rows(const Layout<real_t>& l, const Field<const real_t>& f, int64_t b,
     rows[i] = copy;
   }
   const int64_t valid = is_plain_row(f) ? f.window.extent.x : nx;
-  rows_to_lanes(rows, valid, nx, fill, line);
-  rows_to_lanes(rows + kLanes, valid, nx, fill, line + kLanes);
+  const int64_t ahead = is_plain_row(f) ? kStep * f.stride.y : 0;
+  rows_to_lanes(rows, valid, nx, fill, ahead, line);
+  rows_to_lanes(rows + kLanes, valid, nx, fill, ahead, line + kLanes);
 }
 
 // The part of a line that lies in the window, to the caller's array.
@@ -128,8 +123,9 @@ void store_rows(const Layout<real_t>& l, const real_t* line, const Field<real_t>
     rows[i] = direct ? targets[i] : s.rows + i * nx;
   }
   const int64_t valid = is_plain_row(f) ? f.window.extent.x : nx;
-  lanes_to_rows(line, valid, rows);
-  lanes_to_rows(line + kLanes, valid, rows + kLanes);
+  const int64_t ahead = is_plain_row(f) ? kStep * f.stride.y : 0;
+  lanes_to_rows(line, valid, ahead, rows);
+  lanes_to_rows(line + kLanes, valid, ahead, rows + kLanes);
   if (is_plain_row(f)) return;
   for (int i = 0; i < kStep; ++i) {
     if (targets[i] == nullptr) continue;

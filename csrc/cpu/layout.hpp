@@ -24,6 +24,8 @@ OTFUSE_BEGIN_ISA_NAMESPACE
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+inline constexpr int64_t kL2Bytes = 1 << 20;  // of the processors this was measured on
+
 template <class real_t>
 struct Layout {
   static constexpr int kLanes = Simd<real_t>::kLanes;
@@ -37,6 +39,10 @@ struct Layout {
   bool flat;          // one plane: the columns run along y
   int64_t plane;      // reals from one z to the next in the spectrum
   int64_t row_block;  // reals of a row block
+  bool streamed;      // a plane that the L2 cache does not hold
+  // Where k and -k of each lane of each kx block lie in a transformed line; lanes without
+  // a place of their own (kx = 0, padding) share the one behind the line.
+  std::vector<int32_t> place, mirror_place;
 
   explicit Layout(const Extents& g)
       : grid(g),
@@ -49,7 +55,15 @@ struct Layout {
         flat(g.z == 1),
         // One vector more than a plane: planes a power of two apart share cache sets.
         plane(kx_blocks * g.y * kStep + kStep),
-        row_block(g.x * kStep) {}
+        row_block(g.x * kStep),
+        streamed(plane * int64_t(sizeof(real_t)) > kL2Bytes / 2),
+        place(kx_blocks * kLanes, int32_t(g.x)),
+        mirror_place(place) {
+    for (int64_t k = 1; k < kx_count; ++k) {
+      place[k] = x.position[k];
+      mirror_place[k] = x.position[g.x - k];
+    }
+  }
 
   const LinePlan<real_t>& column_plan() const { return flat ? y : z; }
   int64_t columns_per_block() const { return flat ? 1 : grid.y; }
@@ -86,7 +100,7 @@ struct Scratch {
   real_t* bin;
 
   static int64_t line_size(const Layout<real_t>& l) {
-    return kStep * std::max({l.grid.x, l.grid.y, l.grid.z});
+    return kStep * std::max({l.grid.x + 1, l.grid.y, l.grid.z});
   }
   static int64_t chirp_size(const Layout<real_t>& l) {
     return kStep * std::max({l.x.scratch(), l.y.scratch(), l.z.scratch()});

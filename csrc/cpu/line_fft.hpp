@@ -22,6 +22,7 @@ struct LineView {
   int64_t stride;
   int64_t limit;
   real_t* outside;
+  int64_t ahead = 0;  // distance of the line that comes after this one; 0: none is known
 
   OTFUSE_HD real_t* at(int64_t i) const {
     return i < limit ? base + i * stride : outside;
@@ -30,7 +31,7 @@ struct LineView {
 
 template <class real_t>
 LineView<real_t> contiguous_line(real_t* base, int64_t n) {
-  return {base, 2 * Simd<real_t>::kLanes, n, nullptr};
+  return {base, 2 * Simd<real_t>::kLanes, n, nullptr, 0};
 }
 
 template <bool kInverse, class real_t>
@@ -60,7 +61,7 @@ OTFUSE_HD Complex<Lanes<real_t>> twiddled([[maybe_unused]] R r,
 
 template <int R, bool kInverse, bool kTwiddles, class real_t, class From, class To>
 OTFUSE_HD void radix_pass(const From& from, const To& to, int64_t groups, int64_t sub,
-                          const real_t* twiddles) {
+                          const real_t* twiddles, int64_t ahead) {
   using V = Lanes<real_t>;
   for (int64_t g = 0; g < groups; ++g) {
     for (int64_t j = 0; j < sub; ++j) {
@@ -68,7 +69,9 @@ OTFUSE_HD void radix_pass(const From& from, const To& to, int64_t groups, int64_
       const real_t* w = twiddles + 2 * (R - 1) * j;
       Dft<R, real_t>::template run<V>(
           [&](auto r) OTFUSE_LAMBDA {
-            const auto v = load_for<kInverse, real_t>(from(first + r * sub));
+            const real_t* p = from(first + r * sub);
+            if (ahead != 0) prefetch_complex(p + ahead);
+            const auto v = load_for<kInverse, real_t>(p);
             return kInverse && kTwiddles ? twiddled(r, v, w) : v;
           },
           [&](auto r, const Complex<V>& v) OTFUSE_LAMBDA {
@@ -90,11 +93,12 @@ OTFUSE_KERNEL void radix_stage(const LineView<real_t> from, const LineView<real_
   const auto part_to = [&](int64_t i) OTFUSE_LAMBDA { return to.at(i); };
   const int64_t sub = stage.sub, n = groups * R * sub;
   if (from.limit < n || to.limit < n) {
-    radix_pass<R, kInverse, true, real_t>(part_from, part_to, groups, sub, twiddles);
+    radix_pass<R, kInverse, true, real_t>(part_from, part_to, groups, sub, twiddles, 0);
   } else if (sub == 1) {
-    radix_pass<R, kInverse, false, real_t>(whole_from, whole_to, groups, sub, twiddles);
+    radix_pass<R, kInverse, false, real_t>(whole_from, whole_to, groups, sub, twiddles,
+                                           from.ahead);
   } else {
-    radix_pass<R, kInverse, true, real_t>(whole_from, whole_to, groups, sub, twiddles);
+    radix_pass<R, kInverse, true, real_t>(whole_from, whole_to, groups, sub, twiddles, 0);
   }
 }
 
@@ -111,10 +115,7 @@ OTFUSE_KERNEL void middle_stage(const LineView<real_t> from, const LineView<real
     Complex<V> product[R];
     Dft<R, real_t>::template run<V>(
         [&](auto r) OTFUSE_LAMBDA {
-          const real_t* ahead = next.at(g * R + r);
-          __builtin_prefetch(ahead, 0, 2);
-          if constexpr (kStep * sizeof(real_t) > 64)
-            __builtin_prefetch(ahead + kStep / 2, 0, 2);
+          prefetch_complex(next.at(g * R + r));
           return load_complex<real_t>(from.at(g * R + r));
         },
         [&](auto r, const Complex<V>& v) OTFUSE_LAMBDA {
@@ -214,7 +215,8 @@ struct SubLines {
   }
 
   LineView<real_t> of(const LineView<real_t>& line, int64_t i) const {
-    return {line.base + i * extent * line.stride, line.stride, extent, line.outside};
+    return {line.base + i * extent * line.stride, line.stride, extent, line.outside,
+            line.ahead};
   }
 };
 

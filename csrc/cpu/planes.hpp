@@ -7,15 +7,19 @@
 
 OTFUSE_BEGIN_ISA_NAMESPACE
 
-// In place along y; only the first `rows` rows are wanted afterwards.
+// In place along y; only the first `rows` rows are wanted afterwards. Meanwhile the next
+// column comes into the cache: after the last that of the next plane, most likely this
+// thread's too.
 template <class real_t>
 void inverse_y(const Layout<real_t>& l, real_t* plane, int64_t rows,
                const Scratch<real_t>& s) {
   if (l.flat) return;
+  const int64_t column = l.grid.y * l.kStep;
   for (int64_t b = 0; b < l.kx_blocks; ++b) {
-    const auto line = contiguous_line(plane + b * l.grid.y * l.kStep, l.grid.y);
-    if (b + 1 < l.kx_blocks) prefetch(line.base + l.grid.y * l.kStep, l.grid.y * l.kStep);
-    inverse_line(l.y, line, {line.base, line.stride, rows, s.bin}, s.chirp);
+    auto line = contiguous_line(plane + b * column, l.grid.y);
+    const LineView<real_t> wanted{line.base, line.stride, rows, s.bin};
+    line.ahead = b + 1 < l.kx_blocks ? column : l.plane - b * column;
+    inverse_line(l.y, line, wanted, s.chirp);
   }
 }
 
@@ -31,15 +35,13 @@ void forward_y(const Layout<real_t>& l, real_t* plane, int64_t rows,
 }
 
 // What happens to a plane between the frequencies: `op_of(row_block)` makes the pointwise
-// operation of that row block: op.prefetch(size), op(x, complex lanes) -> complex lanes,
-// op.finish().
+// operation of that row block, op(x, complex lanes) -> complex lanes, then op.finish().
 template <class real_t, class OpOf>
 void turn_plane(const Layout<real_t>& l, real_t* plane, int64_t rows, const OpOf& op_of,
                 const Scratch<real_t>& s) {
   inverse_y(l, plane, rows, s);
   for (int64_t b = 0; b < l.row_blocks(rows); ++b) {
     auto op = op_of(b);
-    op.prefetch(l.row_block);
     gather_rows(l, plane, b * l.kStep, rows, s.line);
     turn_rows(l, s.line, op, s);
     op.finish();

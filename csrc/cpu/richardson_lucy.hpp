@@ -59,9 +59,8 @@ struct RatioOp {
   const real_t* image;
   V background, floor;
   double* divergence;  // none: not wanted
+  int64_t ahead;       // the next row block, called into the cache meanwhile
   V sum{};
-
-  void prefetch(int64_t size) const { OTFUSE_ISA::prefetch(image, size); }
 
   void finish() const {
     if (divergence == nullptr) return;
@@ -81,7 +80,9 @@ struct RatioOp {
   }
 
   OTFUSE_HD Complex<V> operator()(int64_t x, const Complex<V>& v) {
-    const auto y = load_complex<real_t>(image + x * Layout<real_t>::kStep);
+    const real_t* at = image + x * Layout<real_t>::kStep;
+    prefetch_complex(at + ahead);
+    const auto y = load_complex<real_t>(at);
     return {ratio(y.re, v.re), ratio(y.im, v.im)};
   }
 };
@@ -92,12 +93,7 @@ struct UpdateOp {
   real_t *estimate, *previous;  // previous: none without momentum
   const real_t* weight;         // none: 1
   V step, next_step, floor;
-
-  void prefetch(int64_t size) const {
-    OTFUSE_ISA::prefetch(estimate, size);
-    if (previous != nullptr) OTFUSE_ISA::prefetch(previous, size);
-    if (weight != nullptr) OTFUSE_ISA::prefetch(weight, size);
-  }
+  int64_t ahead;  // as in RatioOp
 
   void finish() const {}
 
@@ -117,8 +113,15 @@ struct UpdateOp {
     const int64_t at = i * Layout<real_t>::kStep;
     Complex<V> x = load_complex<real_t>(estimate + at);
     Complex<V> before = zero_complex<real_t>(), w{V{} + 1, V{} + 1};
-    if (previous != nullptr) before = load_complex<real_t>(previous + at);
-    if (weight != nullptr) w = load_complex<real_t>(weight + at);
+    prefetch_complex(estimate + at + ahead);
+    if (previous != nullptr) {
+      before = load_complex<real_t>(previous + at);
+      prefetch_complex(previous + at + ahead);
+    }
+    if (weight != nullptr) {
+      w = load_complex<real_t>(weight + at);
+      prefetch_complex(weight + at + ahead);
+    }
     const Complex<V> next{update(x.re, before.re, v.re, w.re),
                           update(x.im, before.im, v.im, w.im)};
     store_complex(estimate + at, x);
@@ -237,7 +240,8 @@ class RichardsonLucy {
             p.weighted ? m.weight + at : nullptr,
             momentum_step(i),
             momentum_step(i + 1),
-            floor};
+            floor,
+            l.row_block};
   }
 
   void start() {
@@ -274,7 +278,7 @@ class RichardsonLucy {
       const auto ratio = [&](int64_t b) -> RatioOp<real_t> {
         double* partial = m.partial + z * l.row_blocks(seen.y) + b;
         return {m.image + block(z, b, seen.y), background, floor,
-                p.divergence == nullptr ? nullptr : partial};
+                p.divergence == nullptr ? nullptr : partial, l.row_block};
       };
       turn_plane(l, plane(z), seen.y, ratio, s);
     });

@@ -12,159 +12,165 @@
 
 OTFUSE_BEGIN_ISA_NAMESPACE
 
-// Rows first .. first + L - 1 of kx block `block` of one plane; zeros from `limit` on.
+// The tile of 2 L rows and L kx that a row block and a kx block share; rows from `rows`
+// on lie beyond the image: zeros are read there and nothing is written.
 template <class real_t>
-struct SpectrumRows {
-  static constexpr int kLanes = Simd<real_t>::kLanes;
+struct RowTile {
+  static constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
+  using C = Complex<Lanes<real_t>>;
+
   real_t* base;
-  int64_t first, limit;
+  int64_t rows;
+  int64_t ahead;  // a tile that will be wanted soon; 0: the plane is in the cache
 
-  OTFUSE_HD Complex<Lanes<real_t>> load(int i) const {
-    if (first + i >= limit) return zero_complex<real_t>();
-    return load_complex<real_t>(base + i * 2 * kLanes);
+  RowTile(const Layout<real_t>& l, real_t* plane, int64_t kx_block, int64_t row,
+          int64_t limit)
+      : base(plane + (kx_block * l.grid.y + row) * kStep),
+        rows(limit - row),
+        ahead(l.streamed && l.flat && kx_block + 2 < l.kx_blocks ? 2 * l.grid.y * kStep
+                                                                 : 0) {}
+
+  bool full() const { return rows >= kStep; }
+
+  template <bool kFull>
+  OTFUSE_HD C load(int i) const {
+    if (!kFull && i >= rows) return zero_complex<real_t>();
+    return load_complex<real_t>(base + i * kStep);
   }
-  OTFUSE_HD void store(int i, const Complex<Lanes<real_t>>& v) const {
-    if (first + i < limit) store_complex(base + i * 2 * kLanes, v);
+  template <bool kFull>
+  OTFUSE_HD void store(int i, const C& v) const {
+    if (kFull || i < rows) store_complex(base + i * kStep, v);
   }
 };
-
-template <class real_t>
-struct RowBlockTiles {
-  SpectrumRows<real_t> a, b;
-};
-
-template <class real_t>
-RowBlockTiles<real_t> row_block_tiles(const Layout<real_t>& l, real_t* plane,
-                                      int64_t kx_block, int64_t row, int64_t row_limit) {
-  constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
-  real_t* base = plane + (kx_block * l.grid.y + row) * kStep;
-  return {{base, row, row_limit}, {base + kLanes * kStep, row + kLanes, row_limit}};
-}
 
 // The lines' values at kx = 0 (and Nyquist), which are real in a and in b.
 template <class real_t>
-void gather_packed(const Layout<real_t>& l, const RowBlockTiles<real_t>& tiles,
-                   real_t* line) {
+void gather_packed(const Layout<real_t>& l, const RowTile<real_t>& tile, real_t* line) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
-  real_t* dc = line;
   real_t* nyquist = l.packed ? line + l.x.position[l.grid.x / 2] * kStep : nullptr;
-  for (int i = 0; i < kLanes; ++i) {
-    const auto a = tiles.a.load(i), b = tiles.b.load(i);
-    dc[i] = a.re[0];
-    dc[kLanes + i] = b.re[0];
-    if (nyquist == nullptr) continue;
-    nyquist[i] = a.im[0];
-    nyquist[kLanes + i] = b.im[0];
+  for (int i = 0; i < kStep; ++i) {
+    const real_t* row = tile.base + i * kStep;
+    line[i] = i < tile.rows ? row[0] : real_t(0);
+    if (nyquist != nullptr) nyquist[i] = i < tile.rows ? row[kLanes] : real_t(0);
   }
 }
 
 template <class real_t>
 void scatter_packed(const Layout<real_t>& l, const real_t* line,
-                    const RowBlockTiles<real_t>& tiles) {
+                    const RowTile<real_t>& tile) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
-  const real_t* dc = line;
   const real_t* nyquist = l.packed ? line + l.x.position[l.grid.x / 2] * kStep : nullptr;
-  const auto put = [&](const SpectrumRows<real_t>& rows, int i, int lane) {
-    if (rows.first + i >= rows.limit) return;
-    rows.base[i * kStep] = 2 * dc[lane];
-    rows.base[i * kStep + kLanes] = nyquist == nullptr ? real_t(0) : 2 * nyquist[lane];
-  };
-  for (int i = 0; i < kLanes; ++i) {
-    put(tiles.a, i, i);
-    put(tiles.b, i, kLanes + i);
+  for (int i = 0; i < std::min<int64_t>(kStep, tile.rows); ++i) {
+    tile.base[i * kStep] = 2 * line[i];
+    tile.base[i * kStep + kLanes] = nyquist == nullptr ? real_t(0) : 2 * nyquist[i];
   }
 }
 
 // One of the four combinations of parts that make Z[k] and Z[-k], transposed and put in
 // place.
-template <class real_t, class Combine, class Place>
-OTFUSE_HD void transpose_into(const RowBlockTiles<real_t>& tiles, Combine combine,
-                              Place place) {
-  constexpr int kLanes = Simd<real_t>::kLanes;
+template <bool kFull, class real_t, class Combine>
+OTFUSE_HD void gather_part(const RowTile<real_t>& tile, const int32_t* place,
+                           real_t* part, Combine combine) {
+  constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   Lanes<real_t> v[kLanes];
-  unroll<kLanes>([&](auto i)
-                     OTFUSE_LAMBDA { v[i] = combine(tiles.a.load(i), tiles.b.load(i)); });
+  unroll<kLanes>([&](auto i) OTFUSE_LAMBDA {
+    v[i] = combine(tile.template load<kFull>(i), tile.template load<kFull>(i + kLanes));
+  });
   Tile<real_t>::transpose(v);
   unroll<kLanes>([&](auto k) OTFUSE_LAMBDA {
-    if (real_t* p = place(k)) store_aligned(p, v[k]);
+    store_aligned(part + int64_t(place[k]) * kStep, v[k]);
   });
 }
 
-template <class real_t>
-OTFUSE_KERNEL void gather_block(const Layout<real_t>& l,
-                                const RowBlockTiles<real_t>& tiles, int64_t kx_block,
-                                real_t* line) {
-  constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
+template <bool kFull, class real_t>
+OTFUSE_KERNEL void gather_tile(const RowTile<real_t> tile, const int32_t* place,
+                               const int32_t* mirror, real_t* line) {
+  constexpr int kLanes = Simd<real_t>::kLanes;
   using C = Complex<Lanes<real_t>>;
-  const int64_t k0 = kx_block * kLanes, n = l.grid.x;
-  const int32_t* position = l.x.position.data();
-  const auto at = [&](int k) OTFUSE_LAMBDA -> real_t* {
-    if (k0 + k == 0 || k0 + k >= l.kx_count) return nullptr;
-    return line + position[k0 + k] * kStep;
-  };
-  const auto mirrored = [&](int k) OTFUSE_LAMBDA -> real_t* {
-    if (k0 + k == 0 || k0 + k >= l.kx_count) return nullptr;
-    return line + position[n - k0 - k] * kStep;
-  };
-  const auto imag = [](real_t* p) OTFUSE_LAMBDA { return p == nullptr ? p : p + kLanes; };
-  transpose_into(
-      tiles, [](const C& a, const C& b) OTFUSE_LAMBDA { return a.re - b.im; }, at);
-  transpose_into(
-      tiles, [](const C& a, const C& b) OTFUSE_LAMBDA { return a.im + b.re; },
-      [&](int k) OTFUSE_LAMBDA { return imag(at(k)); });
-  transpose_into(
-      tiles, [](const C& a, const C& b) OTFUSE_LAMBDA { return a.re + b.im; }, mirrored);
-  transpose_into(
-      tiles, [](const C& a, const C& b) OTFUSE_LAMBDA { return b.re - a.im; },
-      [&](int k) OTFUSE_LAMBDA { return imag(mirrored(k)); });
-  if (kx_block == 0) gather_packed(l, tiles, line);
+  if (kFull && tile.ahead != 0) {
+    unroll<2 * kLanes>([&](auto i) OTFUSE_LAMBDA {
+      prefetch_complex(tile.base + tile.ahead + i * 2 * kLanes);
+    });
+  }
+  gather_part<kFull>(tile, place, line,
+                     [](const C& a, const C& b) OTFUSE_LAMBDA { return a.re - b.im; });
+  gather_part<kFull>(tile, place, line + kLanes,
+                     [](const C& a, const C& b) OTFUSE_LAMBDA { return a.im + b.re; });
+  gather_part<kFull>(tile, mirror, line,
+                     [](const C& a, const C& b) OTFUSE_LAMBDA { return a.re + b.im; });
+  gather_part<kFull>(tile, mirror, line + kLanes,
+                     [](const C& a, const C& b) OTFUSE_LAMBDA { return b.re - a.im; });
 }
 
-template <class real_t>
-OTFUSE_KERNEL void scatter_block(const Layout<real_t>& l, const real_t* line,
-                                 int64_t kx_block, const RowBlockTiles<real_t>& tiles) {
+template <bool kFull, class real_t>
+OTFUSE_KERNEL void scatter_tile(const real_t* line, const int32_t* place,
+                                const int32_t* mirror, const RowTile<real_t> tile) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   using V = Lanes<real_t>;
-  const int64_t k0 = kx_block * kLanes, n = l.grid.x;
-  const int32_t* position = l.x.position.data();
-  const auto tile = [&](int part, int sign, V* v) OTFUSE_LAMBDA {
-    unroll<kLanes>([&](auto i) OTFUSE_LAMBDA {
-      const int64_t k = k0 + i;
-      if (k == 0 || k >= l.kx_count) {
-        v[i] = V{};
-      } else {
-        const V at = load_aligned(line + position[k] * kStep + part * kLanes);
-        const V mirrored = load_aligned(line + position[n - k] * kStep + part * kLanes);
-        v[i] = sign > 0 ? at + mirrored : at - mirrored;
-      }
+  const auto part = [&](int offset, auto combine, V* v) OTFUSE_LAMBDA {
+    unroll<kLanes>([&](auto k) OTFUSE_LAMBDA {
+      const V at = load_aligned(line + int64_t(place[k]) * kStep + offset);
+      const V mirrored = load_aligned(line + int64_t(mirror[k]) * kStep + offset);
+      v[k] = combine(at, mirrored);
     });
     Tile<real_t>::transpose(v);
   };
-  V re[kLanes], im[kLanes];
-  tile(0, 1, re);
-  tile(1, -1, im);
-  unroll<kLanes>([&](auto i) OTFUSE_LAMBDA { tiles.a.store(i, {re[i], im[i]}); });
-  tile(1, 1, re);
-  tile(0, -1, im);
-  unroll<kLanes>([&](auto i) OTFUSE_LAMBDA { tiles.b.store(i, {re[i], -im[i]}); });
-  if (kx_block == 0) scatter_packed(l, line, tiles);
+  const auto sum = [](const V& a, const V& b) OTFUSE_LAMBDA { return a + b; };
+  const auto difference = [](const V& a, const V& b) OTFUSE_LAMBDA { return a - b; };
+  const auto reversed = [](const V& a, const V& b) OTFUSE_LAMBDA { return b - a; };
+  const auto put = [&](int first, int offset, const V* v) OTFUSE_LAMBDA {
+    unroll<kLanes>([&](auto i) OTFUSE_LAMBDA {
+      if (kFull || first + i < tile.rows) {
+        store_aligned(tile.base + (first + i) * kStep + offset, v[i]);
+      }
+    });
+  };
+  V v[kLanes];
+  part(0, sum, v);
+  put(0, 0, v);
+  part(kLanes, difference, v);
+  put(0, kLanes, v);
+  part(kLanes, sum, v);
+  put(kLanes, 0, v);
+  part(0, reversed, v);
+  put(kLanes, kLanes, v);
 }
 
 // Rows row .. row + 2 L - 1 of a plane of the spectrum into a line, digit order, and
 // back.
 template <class real_t>
-void gather_rows(const Layout<real_t>& l, real_t* plane, int64_t row, int64_t row_limit,
+void gather_rows(const Layout<real_t>& l, real_t* plane, int64_t row, int64_t limit,
                  real_t* line) {
+  constexpr int kLanes = Layout<real_t>::kLanes;
   for (int64_t b = 0; b < l.kx_blocks; ++b) {
-    gather_block(l, row_block_tiles(l, plane, b, row, row_limit), b, line);
+    const RowTile<real_t> tile(l, plane, b, row, limit);
+    const int32_t* place = l.place.data() + b * kLanes;
+    const int32_t* mirror = l.mirror_place.data() + b * kLanes;
+    if (tile.full()) {
+      gather_tile<true>(tile, place, mirror, line);
+    } else {
+      gather_tile<false>(tile, place, mirror, line);
+    }
+    if (b == 0) gather_packed(l, tile, line);
   }
 }
 
 template <class real_t>
-void scatter_rows(const Layout<real_t>& l, const real_t* line, real_t* plane, int64_t row,
-                  int64_t row_limit) {
+void scatter_rows(const Layout<real_t>& l, real_t* line, real_t* plane, int64_t row,
+                  int64_t limit) {
+  constexpr int kLanes = Layout<real_t>::kLanes, kStep = Layout<real_t>::kStep;
+  store_complex(line + l.grid.x * kStep,
+                zero_complex<real_t>());  // for lanes without a place
   for (int64_t b = 0; b < l.kx_blocks; ++b) {
-    scatter_block(l, line, b, row_block_tiles(l, plane, b, row, row_limit));
+    const RowTile<real_t> tile(l, plane, b, row, limit);
+    const int32_t* place = l.place.data() + b * kLanes;
+    const int32_t* mirror = l.mirror_place.data() + b * kLanes;
+    if (tile.full()) {
+      scatter_tile<true>(line, place, mirror, tile);
+    } else {
+      scatter_tile<false>(line, place, mirror, tile);
+    }
+    if (b == 0) scatter_packed(l, line, tile);
   }
 }
 

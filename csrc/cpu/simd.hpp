@@ -77,12 +77,14 @@ OTFUSE_HD void store_complex(real_t* p, const Complex<Lanes<real_t>>& v) {
   store_aligned(p + Simd<real_t>::kLanes, v.im);
 }
 
-// Calls memory that will be wanted soon into the L2 cache: the patterns here, several
-// streams at once and planes far apart, are not those that processors foresee.
+// Calls a complex vector that will be wanted soon into the L2 cache. Streams here are too
+// many and too far apart for the processor to foresee, and a core has few requests in
+// flight: one is made beside each vector that is worked on, so that memory and arithmetic
+// overlap.
 template <class real_t>
-OTFUSE_HD void prefetch(const real_t* p, int64_t count) {
-  constexpr int64_t kLine = 64 / sizeof(real_t);
-  for (int64_t i = 0; i < count; i += kLine) __builtin_prefetch(p + i, 0, 2);
+OTFUSE_HD void prefetch_complex(const real_t* p) {
+  __builtin_prefetch(p, 0, 2);
+  if constexpr (kVectorBytes == 64) __builtin_prefetch(p + Simd<real_t>::kLanes, 0, 2);
 }
 
 // --- transpose

@@ -99,6 +99,16 @@ def _label(stack: Stack, channel: int, times: slice) -> str:
     return ", ".join(parts)
 
 
+def _look_every(image: np.ndarray, psf: np.ndarray, options: DeconvolveOptions) -> int:
+    """Iterations between two looks at the run: about a second's, as a look is not free."""
+    from otfuse import plan_richardson_lucy
+
+    plan = plan_richardson_lucy(
+        image.shape[-psf.ndim :], psf.shape[-psf.ndim :], boundary=options.boundary
+    )
+    return max(5, round(1 / (plan.seconds_per_iteration * len(image))))
+
+
 def _restore_one(
     volumes: np.ndarray,
     psf: np.ndarray,
@@ -124,5 +134,6 @@ def _restore_one(
         acceleration=None if options.acceleration == "none" else options.acceleration,
         mask=mask,
         callback=show,
+        callback_every=_look_every(image, psf, options),
     )
     return np.asarray(restored).reshape(volumes.shape)

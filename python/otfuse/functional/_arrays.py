@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,3 +57,21 @@ def back_to_kind(array: Any) -> Callable[[Tensor], Any]:
 def working_dtype(image: Tensor) -> torch.dtype:
     """float64 stays; everything else is computed in float32."""
     return torch.float64 if image.dtype == torch.float64 else torch.float32
+
+
+def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The common shape, as torch.broadcast_shapes gives it without importing sympy.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    ndim = max(len(shape) for shape in shapes)
+    common = [1] * ndim
+    for shape in shapes:
+        for axis, n in enumerate(shape, ndim - len(shape)):
+            if n != 1 and common[axis] not in (1, n):
+                raise ValueError(f"shapes {', '.join(str(tuple(s)) for s in shapes)}")
+            common[axis] = n if n != 1 else common[axis]
+    return tuple(common)

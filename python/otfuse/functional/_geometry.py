@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from otfuse import _checks, ops
+from otfuse.functional._arrays import broadcast_shapes
 
 BOUNDARIES = ("circular", "extended", "reflect")
 
@@ -132,8 +133,8 @@ def match_batch(function: str, image: Tensor, psf: Tensor, ndim: int) -> Batch:
     """Leading axes of image and PSF broadcast against each other."""
     lead, given = psf.shape[:-ndim], image.shape[:-ndim]
     try:
-        batch = torch.broadcast_shapes(given, lead)
-    except RuntimeError:
+        batch = broadcast_shapes(given, lead)
+    except ValueError:
         raise ValueError(
             f"{function}: psf must have leading axes that broadcast against the image's, got "
             f"{tuple(lead)} and {tuple(given)}; give one psf, or one per channel"

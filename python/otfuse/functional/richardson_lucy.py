@@ -25,7 +25,6 @@ from otfuse.functional.otf import spatial_ndim
 from otfuse.functional.plan import reflected_widths
 
 _NAME = "richardson_lucy"
-_CHUNK = 5  # iterations between two looks at the run: entering and leaving the loop costs one
 _FLAT = 1e-4  # relative fall of the I-divergence per iteration below which "idiv" stops
 
 
@@ -51,6 +50,7 @@ def richardson_lucy(
     init: Any = "mean",
     stop: str | None = None,
     callback: Callable[[int, Progress], Any] | None = None,
+    callback_every: int = 5,
     ndim: int | None = None,
 ) -> Any:
     """The object that, blurred by the PSF, most likely gave the image (Poisson noise).
@@ -83,8 +83,11 @@ def richardson_lucy(
     stop : {None, "idiv"}
         "idiv" ends the run when the I-divergence falls by less than 1e-4 of itself an iteration.
     callback : callable, optional
-        callback(i, progress) after every fifth iteration and the last; a true answer ends the
-        run. `progress` has `i_divergence`, `estimate` and `n_iters`.
+        callback(i, progress) after every `callback_every` iterations and the last; a true answer
+        ends the run. `progress` has `i_divergence`, `estimate` and `n_iters`.
+    callback_every : int
+        Iterations between two looks at the run, for `callback` and `stop`; a look costs about
+        as much as one iteration.
     ndim : int, optional
         Number of spatial axes (1 to 3), by default that of `psf`.
 
@@ -106,6 +109,7 @@ def richardson_lucy(
     ----------
     Richardson 1972; Lucy 1974; Bertero & Boccacci 2005 (edges); Wang & Miller 2014 ("shb").
     """
+    _checks.at_least(_NAME, "callback_every", callback_every, 1)
     _check_options(n_iters, boundary, acceleration, back_projector, stop)
     background = _checks.finite_number(_NAME, "background", background)
     y, h, ndim = _check_arrays(image, psf, mask, ndim)
@@ -129,13 +133,13 @@ def richardson_lucy(
         return to_kind(crop(run.whole(start, n_iters)))
 
     def ended(done: int, divergence: Tensor, estimate: Tensor) -> bool:
-        flat = stop == "idiv" and _flattened(divergence)
+        flat = stop == "idiv" and _flattened(divergence, callback_every)
         if callback is None:
             return flat
         seen = Progress(to_kind(batch.unflatten(divergence)), to_kind(crop(estimate)), n_iters)
         return bool(callback(done, seen)) or flat
 
-    return to_kind(crop(run.in_chunks(start, n_iters, ended)))
+    return to_kind(crop(run.in_chunks(start, n_iters, callback_every, ended)))
 
 
 def _check_options(
@@ -202,12 +206,12 @@ def _observed_mean(image: Tensor, masked: bool) -> Tensor:
     return light.sum(axes, keepdim=True) / observed.sum(axes, keepdim=True).clamp(min=1)
 
 
-def _flattened(divergence: Tensor) -> bool:
-    """Every item's I-divergence fell by less than the limit an iteration, over the last chunk."""
-    if divergence.shape[-1] <= _CHUNK:
+def _flattened(divergence: Tensor, span: int) -> bool:
+    """Every item's I-divergence fell by less than the limit an iteration, over the last `span`."""
+    if divergence.shape[-1] <= span:
         return False
-    before, now = divergence[..., -1 - _CHUNK], divergence[..., -1]
-    return bool((before - now <= _FLAT * _CHUNK * before.abs()).all())
+    before, now = divergence[..., -1 - span], divergence[..., -1]
+    return bool((before - now <= _FLAT * span * before.abs()).all())
 
 
 class _Run:
@@ -291,15 +295,18 @@ class _Run:
         return self._call(start, None, 0, n_iters, False)[0]
 
     def in_chunks(
-        self, start: Tensor, n_iters: int, ended: Callable[[int, Tensor, Tensor], bool]
+        self,
+        start: Tensor,
+        n_iters: int,
+        every: int,
+        ended: Callable[[int, Tensor, Tensor], bool],
     ) -> Tensor:
-        """Chunk by chunk, until all are done or `ended` says so."""
-        g = self.geometry
-        window = g.image_window
+        """`every` iterations at a time, until all are done or `ended` says so."""
+        window = self.geometry.image_window
         estimate, previous = start, None
         divergence = start.new_empty((start.shape[0], 0), dtype=torch.float64)
-        for done in range(0, n_iters, _CHUNK):
-            count = min(_CHUNK, n_iters - done)
+        for done in range(0, n_iters, every):
+            count = min(every, n_iters - done)
             estimate, before, fell = self._call(estimate, previous, done, count, True)
             previous = before if self.momentum else None
             divergence = torch.cat((divergence, fell), 1)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from otfuse import _checks, ops
-from otfuse.functional._arrays import back_to_kind, to_tensor, working_dtype
+from otfuse.functional._arrays import back_to_kind, broadcast_shapes, to_tensor, working_dtype
 
 
 def rl_ratio(
@@ -103,8 +103,7 @@ def _like(first: torch.Tensor, function: str, name: str, array: Any) -> torch.Te
 
 def _broadcast(function: str, *arrays: torch.Tensor) -> list[torch.Tensor]:
     try:
-        shape = torch.broadcast_shapes(*(a.shape for a in arrays))
-    except RuntimeError:
-        shapes = ", ".join(str(tuple(a.shape)) for a in arrays)
-        raise ValueError(f"{function}: arrays must broadcast, got shapes {shapes}") from None
+        shape = broadcast_shapes(*(a.shape for a in arrays))
+    except ValueError as error:
+        raise ValueError(f"{function}: arrays must broadcast, got {error}") from None
     return [a.expand(shape) for a in arrays]

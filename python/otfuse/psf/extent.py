@@ -76,8 +76,9 @@ def default_shape(
     """Return the extents (kz, ky, kx), all odd, that a PSF needs for an image of this shape.
 
     A widefield PSF does not decay along z: it gets `2 nz - 1` planes, and laterally the geometric
-    cone of the farthest of them. The others end where their light does. Laterally nothing beyond
-    `2 n - 1` pixels can reach the image; there are at least 15.
+    cone of the farthest of them, but no more than the image's longer side: what comes from a
+    field of view away is an even haze. The others end where their light does. Laterally nothing
+    beyond `2 n - 1` pixels can reach the image; there are at least 15.
 
     Parameters
     ----------
@@ -120,8 +121,9 @@ def default_shape(
         depth = min(depth, _SHEET_REACH * sheet_thickness)
     radius = min(spread, max(depth * slope, _AIRY_REACH * wavelength / na))
     planes = 2 * min(extents[0] - 1, math.ceil(depth / dz - 1e-9)) + 1
+    radius = min(radius, max(n * d for n, d in zip(extents[1:], (dy, dx), strict=True)) / 2)
     rows, columns = (
-        max(_LEAST, 2 * min(n - 1, math.ceil(radius / d - 1e-9)) + 1)
+        max(_LEAST, 2 * min(n - 1, math.ceil(radius / d - 0.5 - 1e-9)) + 1)
         for n, d in zip(extents[1:], (dy, dx), strict=True)
     )
     return planes, rows, columns

@@ -14,13 +14,13 @@ void image_to_spectrum(const Layout<real_t>& l, const Team& team,
                        const Field<const real_t>& f, int64_t item, real_t* spectrum,
                        const Scratch<real_t>& s) {
   const Extents reached = reach(f.window, l.grid);
-  team.each(reached.z, [&](int64_t z) {
+  each_plane(l, team, reached, [&](int64_t z, RowBlocks blocks) {
     const auto load = [&](int64_t b) {
       return [&, b](real_t* line) {
         load_rows(l, f, item, z, b * l.kStep, real_t(0), line, s);
       };
     };
-    enter_plane(l, spectrum + z * l.plane, reached.y, load, s);
+    enter_plane(l, spectrum + z * l.plane, reached.y, blocks, load, s);
   });
 }
 
@@ -28,11 +28,11 @@ template <class real_t>
 void spectrum_to_image(const Layout<real_t>& l, const Team& team, real_t* spectrum,
                        const Field<real_t>& f, int64_t item, const Scratch<real_t>& s) {
   const Extents reached = reach(f.window, l.grid);
-  team.each(reached.z, [&](int64_t z) {
+  each_plane(l, team, reached, [&](int64_t z, RowBlocks blocks) {
     const auto store = [&](int64_t b) {
       return [&, b](real_t* line) { store_rows(l, line, f, item, z, b * l.kStep, s); };
     };
-    leave_plane(l, spectrum + z * l.plane, reached.y, store, s);
+    leave_plane(l, spectrum + z * l.plane, reached.y, blocks, store, s);
   });
 }
 

@@ -3,6 +3,7 @@
 // The y axis of a flat image (and of a line) is left to the columns.
 #pragma once
 
+#include "cpu/columns.hpp"
 #include "cpu/rows.hpp"
 
 OTFUSE_BEGIN_ISA_NAMESPACE
@@ -34,13 +35,30 @@ void forward_y(const Layout<real_t>& l, real_t* plane, int64_t rows,
   }
 }
 
+// Row blocks first .. last - 1 of a plane.
+struct RowBlocks {
+  int64_t first, last;
+};
+
+// f(z, row blocks) over planes that hold `extents` rows: a plane is one task because y
+// needs all of it, but the row blocks of a flat image are tasks of their own.
+template <class real_t, class F>
+void each_plane(const Layout<real_t>& l, const Team& team, const Extents& extents, F f) {
+  const int64_t blocks = l.row_blocks(extents.y);
+  if (l.flat) {
+    team.each(blocks, [&](int64_t b) { f(int64_t(0), RowBlocks{b, b + 1}); });
+  } else {
+    team.each(extents.z, [&](int64_t z) { f(z, RowBlocks{0, blocks}); });
+  }
+}
+
 // What happens to a plane between the frequencies: `op_of(row_block)` makes the pointwise
 // operation of that row block, op(x, complex lanes) -> complex lanes, then op.finish().
 template <class real_t, class OpOf>
-void turn_plane(const Layout<real_t>& l, real_t* plane, int64_t rows, const OpOf& op_of,
-                const Scratch<real_t>& s) {
+void turn_plane(const Layout<real_t>& l, real_t* plane, int64_t rows, RowBlocks blocks,
+                const OpOf& op_of, const Scratch<real_t>& s) {
   inverse_y(l, plane, rows, s);
-  for (int64_t b = 0; b < l.row_blocks(rows); ++b) {
+  for (int64_t b = blocks.first; b < blocks.last; ++b) {
     auto op = op_of(b);
     gather_rows(l, plane, b * l.kStep, rows, s.line);
     turn_rows(l, s.line, op, s);
@@ -52,10 +70,10 @@ void turn_plane(const Layout<real_t>& l, real_t* plane, int64_t rows, const OpOf
 
 // Only into the frequencies: the operation's values do not depend on what it is given.
 template <class real_t, class OpOf>
-void enter_plane(const Layout<real_t>& l, real_t* plane, int64_t rows, const OpOf& op_of,
-                 const Scratch<real_t>& s) {
+void enter_plane(const Layout<real_t>& l, real_t* plane, int64_t rows, RowBlocks blocks,
+                 const OpOf& op_of, const Scratch<real_t>& s) {
   const auto line = contiguous_line(s.line, l.grid.x);
-  for (int64_t b = 0; b < l.row_blocks(rows); ++b) {
+  for (int64_t b = blocks.first; b < blocks.last; ++b) {
     op_of(b)(s.line);
     forward_line(l.x, line, line, s.chirp);
     scatter_rows(l, s.line, plane, b * l.kStep, rows);
@@ -65,11 +83,11 @@ void enter_plane(const Layout<real_t>& l, real_t* plane, int64_t rows, const OpO
 
 // Only out of the frequencies: `op_of(row_block)(line)` consumes the values.
 template <class real_t, class OpOf>
-void leave_plane(const Layout<real_t>& l, real_t* plane, int64_t rows, const OpOf& op_of,
-                 const Scratch<real_t>& s) {
+void leave_plane(const Layout<real_t>& l, real_t* plane, int64_t rows, RowBlocks blocks,
+                 const OpOf& op_of, const Scratch<real_t>& s) {
   const auto line = contiguous_line(s.line, l.grid.x);
   inverse_y(l, plane, rows, s);
-  for (int64_t b = 0; b < l.row_blocks(rows); ++b) {
+  for (int64_t b = blocks.first; b < blocks.last; ++b) {
     const auto consume = op_of(b);
     gather_rows(l, plane, b * l.kStep, rows, s.line);
     inverse_line(l.x, line, line, s.chirp);

@@ -198,7 +198,7 @@ class RichardsonLucy {
   }
 
   void make_weight() {
-    team.each(seen.z, [&](int64_t z) {
+    each_plane(l, team, seen, [&](int64_t z, RowBlocks blocks) {
       const auto observed = [&](int64_t b) {
         const real_t* image = m.image + block(z, b, seen.y);
         return [=, this](real_t* line) {
@@ -209,16 +209,16 @@ class RichardsonLucy {
           });
         };
       };
-      enter_plane(l, plane(z), seen.y, observed, s);
+      enter_plane(l, plane(z), seen.y, blocks, observed, s);
     });
     convolve_spectrum(l, team, m.spectrum, otf, true, {seen_columns, all_columns}, s);
-    team.each(l.grid.z, [&](int64_t z) {
+    each_plane(l, team, l.grid, [&](int64_t z, RowBlocks blocks) {
       const auto invert = [&](int64_t b) {
         real_t* weight = m.weight + block(z, b, l.grid.y);
         real_t* estimate = m.estimate + block(z, b, l.grid.y);
         return [=, this](real_t* line) { set_weight(line, weight, estimate); };
       };
-      leave_plane(l, plane(z), l.grid.y, invert, s);
+      leave_plane(l, plane(z), l.grid.y, blocks, invert, s);
     });
   }
 
@@ -245,7 +245,7 @@ class RichardsonLucy {
   }
 
   void start() {
-    team.each(l.grid.z, [&](int64_t z) {
+    each_plane(l, team, l.grid, [&](int64_t z, RowBlocks blocks) {
       const auto first = [&](int64_t b) {
         const auto op = update_op(z, b, -1);
         return [=, this](real_t* line) {
@@ -253,7 +253,7 @@ class RichardsonLucy {
                      [&](int64_t x, const Complex<V>&) { return first_point(op, x); });
         };
       };
-      enter_plane(l, plane(z), l.grid.y, first, s);
+      enter_plane(l, plane(z), l.grid.y, blocks, first, s);
     });
   }
 
@@ -274,13 +274,13 @@ class RichardsonLucy {
 
   void compare(int64_t i) {
     const V background = broadcast(p.background);
-    team.each(seen.z, [&](int64_t z) {
+    each_plane(l, team, seen, [&](int64_t z, RowBlocks blocks) {
       const auto ratio = [&](int64_t b) -> RatioOp<real_t> {
         double* partial = m.partial + z * l.row_blocks(seen.y) + b;
         return {m.image + block(z, b, seen.y), background, floor,
                 p.divergence == nullptr ? nullptr : partial, l.row_block};
       };
-      turn_plane(l, plane(z), seen.y, ratio, s);
+      turn_plane(l, plane(z), seen.y, blocks, ratio, s);
     });
     if (p.divergence == nullptr) return;
     team.each(1, [&](int64_t) {  // in one order whatever the threads did
@@ -292,16 +292,17 @@ class RichardsonLucy {
 
   void update(int64_t i) {
     const bool last = i == p.n_iters - 1;
-    team.each(l.grid.z, [&](int64_t z) {
+    each_plane(l, team, l.grid, [&](int64_t z, RowBlocks blocks) {
       if (!last) {
         turn_plane(
-            l, plane(z), l.grid.y, [&](int64_t b) { return update_op(z, b, i); }, s);
+            l, plane(z), l.grid.y, blocks, [&](int64_t b) { return update_op(z, b, i); },
+            s);
         return;
       }
       const auto finish = [&](int64_t b) {
         return [=, this](real_t* line) { each_value(l, line, update_op(z, b, i)); };
       };
-      leave_plane(l, plane(z), l.grid.y, finish, s);
+      leave_plane(l, plane(z), l.grid.y, blocks, finish, s);
     });
   }
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -75,6 +77,33 @@ def test_plan_keeps_the_promise_on_memory() -> None:
     assert momentum.work_bytes > plain.work_bytes
     masked = otfuse.plan_richardson_lucy(image, psf, boundary="circular", mask=True)
     assert masked.work_bytes > plain.work_bytes
+
+
+PEAK = """
+import torch, otfuse
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+image, psf = torch.rand(64, 192, 192), torch.rand(9, 21, 31)
+otfuse.richardson_lucy(image[:2, :9, :9], psf[:2, :5, :5], 2)
+before = peak()
+otfuse.richardson_lucy(image, psf, 3, boundary="{boundary}", acceleration={acceleration!r})
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize(("boundary", "acceleration"), [("circular", None), ("extended", "shb")])
+def test_measured_peak_confirms_the_plan(boundary: str, acceleration: str | None) -> None:
+    """The loop's memory is the plan's; the result and the allocator's pages come on top."""
+    script = PEAK.format(boundary=boundary, acceleration=acceleration)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    plan = otfuse.plan_richardson_lucy(
+        (64, 192, 192), (9, 21, 31), boundary=boundary, acceleration=acceleration
+    )
+    result = 4 * 64 * 192 * 192
+    measured = int(done.stdout)
+    assert 0.8 * plan.work_bytes <= measured <= plan.work_bytes + result + (8 << 20)
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,11 @@ OTFUSE_KERNEL void rows_to_lanes(const real_t* const* rows, int64_t valid, int64
   for (; x + kLanes <= valid; x += kLanes) {
     V v[kLanes];
     unroll<kLanes>([&](auto i) OTFUSE_LAMBDA {
-      v[i] = rows[i] == nullptr ? broadcast(fill) : load_unaligned(rows[i] + x);
-      __builtin_prefetch(rows[i] + x + ahead, 0, 2);
+      v[i] = broadcast(fill);
+      if (rows[i] != nullptr) {
+        v[i] = load_unaligned(rows[i] + x);
+        __builtin_prefetch(rows[i] + x + ahead, 0, 2);
+      }
     });
     Tile<real_t>::transpose(v);
     unroll<kLanes>([&](auto i)
@@ -74,8 +77,10 @@ OTFUSE_KERNEL void lanes_to_rows(const real_t* line, int64_t valid, int64_t ahea
                        OTFUSE_LAMBDA { v[i] = load_aligned(line + (x + i) * kStep); });
     Tile<real_t>::transpose(v);
     unroll<kLanes>([&](auto i) OTFUSE_LAMBDA {
-      if (rows[i] != nullptr) store_unaligned(rows[i] + x, v[i]);
-      __builtin_prefetch(rows[i] + x + ahead, 1, 2);
+      if (rows[i] != nullptr) {
+        store_unaligned(rows[i] + x, v[i]);
+        __builtin_prefetch(rows[i] + x + ahead, 1, 2);
+      }
     });
   }
   for (; x < valid; ++x) {

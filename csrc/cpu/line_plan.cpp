@@ -153,8 +153,6 @@ bool is_smooth(int64_t n) {
   return n == 1;
 }
 
-double line_cost(int64_t n, bool wide) { return factorise(n, wide).cost; }
-
 int64_t next_fast_extent(int64_t n, bool wide) {
   int64_t best = 0;
   double best_cost = kNone;
@@ -163,7 +161,7 @@ int64_t next_fast_extent(int64_t n, bool wide) {
     if (!is_smooth(m)) continue;
     // A line also costs its share of the passes over memory, whatever its factors.
     constexpr double kMemory = 4.0;
-    const double cost = double(m) * (line_cost(m, wide) + kMemory);
+    const double cost = double(m) * (factorise(m, wide).cost + kMemory);
     if (cost < best_cost) {
       best_cost = cost;
       best = m;

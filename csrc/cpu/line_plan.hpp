@@ -44,10 +44,6 @@ LinePlan<real_t> make_line_plan(int64_t n, bool wide);
 
 bool is_smooth(int64_t n);
 
-// Relative cost of transforming one value of a line of smooth extent n, for choosing
-// extents.
-double line_cost(int64_t n, bool wide);
-
 // The extent >= n whose line is cheapest to transform.
 int64_t next_fast_extent(int64_t n, bool wide);
 

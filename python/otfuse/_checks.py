@@ -85,11 +85,10 @@ def finite_values(function: str, name: str, array: Tensor) -> tuple[float, float
     low, high = _extremes(array) if array.numel() else (0.0, 0.0)
     if not (math.isfinite(low) and math.isfinite(high)):
         count = int((~torch.isfinite(array)).sum())
+        remedy = "" if name != "image" or function != "richardson_lucy" else " or hide with mask="
         raise ValueError(
             f"{function}: {name} must be finite, got {count} NaN or infinite values; "
-            "replace them or leave them out with mask="
-            if name == "image"
-            else f"{function}: {name} must be finite, got {count} NaN or infinite values"
+            f"replace them{remedy}"
         )
     return low, high
 

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from otfuse import _checks
 
-WORKING = (torch.float32, torch.float64)
-
 
 def to_tensor(function: str, name: str, array: Any) -> Tensor:
     """A tensor that shares the array's memory where the layout allows it."""

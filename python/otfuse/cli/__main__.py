@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """`python -m otfuse.cli`."""
 
-import sys
-
-from otfuse.cli import main
+from otfuse.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

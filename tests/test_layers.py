@@ -28,7 +28,7 @@ ARROWS = {
     "simulate": {"functional", "psf", "_checks"},
     "io": set(),
     "nn": {"functional", "io"},
-    "tiling": {"functional"},
+    "tiling": {"functional", "_checks"},
     "train": {"nn", "functional", "simulate", "io"},
     "bench": {"otfuse", "reference"},
 }

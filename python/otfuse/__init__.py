@@ -40,7 +40,16 @@ _ROOMS = {
     ),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
-_SUBPACKAGES = ("functional", "io", "metrics", "ops", "psf", "reference", "simulate")
+_SUBPACKAGES = (
+    "functional",
+    "io",
+    "metrics",
+    "ops",
+    "psf",
+    "reference",
+    "simulate",
+    "tiling",
+)
 
 __all__ = [
     "MemoryPlan",

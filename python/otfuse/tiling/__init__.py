@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Images larger than what is computed at once: plan tiles, cut them, blend their results."""
+
+from otfuse.tiling.blend import WINDOWS, Blend, blend
+from otfuse.tiling.plan import Tile, TilePlan, cut, plan_tiles
+from otfuse.tiling.seams import Seam, seam_size
+
+__all__ = [
+    "WINDOWS",
+    "Blend",
+    "Seam",
+    "Tile",
+    "TilePlan",
+    "blend",
+    "cut",
+    "plan_tiles",
+    "seam_size",
+]

@@ -27,7 +27,7 @@ ARROWS = {
     "psf": {"functional", "_checks"},
     "simulate": {"functional", "psf", "_checks"},
     "io": set(),
-    "nn": {"functional", "io"},
+    "nn": {"functional", "io", "_checks"},
     "tiling": {"functional", "_checks"},
     "train": {"nn", "functional", "simulate", "io"},
     "bench": {"otfuse", "reference"},

@@ -44,6 +44,7 @@ _SUBPACKAGES = (
     "functional",
     "io",
     "metrics",
+    "nn",
     "ops",
     "psf",
     "reference",

@@ -9,6 +9,7 @@ from .fft_conv import fft_conv1d, fft_conv2d, fft_conv3d
 from .fft_convolve import fft_convolve
 from .richardson_lucy import richardson_lucy
 from .rl_pointwise import rl_ratio, rl_update
+from .rln import rln
 from .wiener import wiener
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "richardson_lucy",
     "rl_ratio",
     "rl_update",
+    "rln",
     "wiener",
 ]

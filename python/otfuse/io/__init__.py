@@ -6,6 +6,7 @@ from otfuse.io.provenance import find_provenance, provenance
 from otfuse.io.read import read_stack
 from otfuse.io.stack import Optics, Stack
 from otfuse.io.target import check_target
+from otfuse.io.tf_checkpoint import read_tf_checkpoint
 from otfuse.io.write import Written, write_stack
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "percentile",
     "provenance",
     "read_stack",
+    "read_tf_checkpoint",
     "write_stack",
 ]

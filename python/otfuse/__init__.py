@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from otfuse.functional._geometry import next_fast_shape
     from otfuse.functional.fft_conv import fft_conv1d, fft_conv2d, fft_conv3d
     from otfuse.functional.fft_convolve import fft_convolve
+    from otfuse.functional.landweber import landweber
     from otfuse.functional.otf import Otf
     from otfuse.functional.plan import MemoryPlan, plan_richardson_lucy
     from otfuse.functional.richardson_lucy import richardson_lucy
     from otfuse.functional.rl_pointwise import rl_ratio, rl_update
+    from otfuse.functional.tikhonov import tikhonov
     from otfuse.functional.wiener import wiener
     from otfuse.ops.system import clear_cache, simd_level
 
@@ -31,11 +33,13 @@ _ROOMS = {
         "fft_conv2d",
         "fft_conv3d",
         "fft_convolve",
+        "landweber",
         "next_fast_shape",
         "plan_richardson_lucy",
         "richardson_lucy",
         "rl_ratio",
         "rl_update",
+        "tikhonov",
         "wiener",
     ),
 }
@@ -61,6 +65,7 @@ __all__ = [
     "fft_conv2d",
     "fft_conv3d",
     "fft_convolve",
+    "landweber",
     "next_fast_shape",
     "plan_richardson_lucy",
     "richardson_lucy",
@@ -68,6 +73,7 @@ __all__ = [
     "rl_update",
     "show_config",
     "simd_level",
+    "tikhonov",
     "wiener",
 ]
 

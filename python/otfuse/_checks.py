@@ -93,26 +93,28 @@ def finite_values(function: str, name: str, array: Tensor) -> tuple[float, float
     return low, high
 
 
-def nonnegative_image(function: str, image: Tensor) -> None:
+def nonnegative_image(function: str, image: Tensor, name: str = "image") -> None:
     """An image of counts: finite, nowhere below zero."""
-    low, _ = finite_values(function, "image", image)
+    low, _ = finite_values(function, name, image)
     if low < 0:
         raise ValueError(
-            f"{function}: image must not be negative, lowest value {low:g}; "
+            f"{function}: {name} must not be negative, lowest value {low:g}; "
             "subtract the camera offset into background= or clip"
         )
 
 
-def light_psf(function: str, psf: Tensor, ndim: int) -> None:
+def light_psf(function: str, psf: Tensor, ndim: int, name: str = "psf") -> None:
     """A distribution of light: finite, nowhere below zero, not zero everywhere."""
-    low, _ = finite_values(function, "psf", psf)
+    low, _ = finite_values(function, name, psf)
     if low < 0:
         raise ValueError(
-            f"{function}: psf must not be negative, lowest value {low:g}; "
+            f"{function}: {name} must not be negative, lowest value {low:g}; "
             "subtract its background or clip it"
         )
     if bool((psf.detach().flatten(psf.ndim - ndim).sum(-1) <= 0).any()):
-        raise ValueError(f"{function}: psf must hold some light, got one that is zero everywhere")
+        raise ValueError(
+            f"{function}: {name} must hold some light, got one that is zero everywhere"
+        )
 
 
 def fits(function: str, psf_shape: Sequence[int], image_shape: Sequence[int]) -> None:

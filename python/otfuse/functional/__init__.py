@@ -4,10 +4,12 @@
 from otfuse.functional._geometry import next_fast_shape
 from otfuse.functional.fft_conv import fft_conv1d, fft_conv2d, fft_conv3d
 from otfuse.functional.fft_convolve import fft_convolve
+from otfuse.functional.landweber import landweber
 from otfuse.functional.otf import Otf
 from otfuse.functional.plan import MemoryPlan, plan_richardson_lucy
 from otfuse.functional.richardson_lucy import richardson_lucy
 from otfuse.functional.rl_pointwise import rl_ratio, rl_update
+from otfuse.functional.tikhonov import tikhonov
 from otfuse.functional.wiener import wiener
 
 __all__ = [
@@ -17,10 +19,12 @@ __all__ = [
     "fft_conv2d",
     "fft_conv3d",
     "fft_convolve",
+    "landweber",
     "next_fast_shape",
     "plan_richardson_lucy",
     "richardson_lucy",
     "rl_ratio",
     "rl_update",
+    "tikhonov",
     "wiener",
 ]

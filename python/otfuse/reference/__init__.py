@@ -7,9 +7,11 @@ Same names and signatures as the compiled functions, slower and heavier on memor
 
 from .fft_conv import fft_conv1d, fft_conv2d, fft_conv3d
 from .fft_convolve import fft_convolve
+from .landweber import landweber
 from .richardson_lucy import richardson_lucy
 from .rl_pointwise import rl_ratio, rl_update
 from .rln import rln
+from .tikhonov import tikhonov
 from .wiener import wiener
 
 __all__ = [
@@ -17,9 +19,11 @@ __all__ = [
     "fft_conv2d",
     "fft_conv3d",
     "fft_convolve",
+    "landweber",
     "richardson_lucy",
     "rl_ratio",
     "rl_update",
     "rln",
+    "tikhonov",
     "wiener",
 ]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -11,8 +12,10 @@ from torch.nn.functional import avg_pool3d, conv_transpose3d, softplus
 
 from otfuse import _checks
 from otfuse.functional._arrays import back_to_kind, to_tensor
+from otfuse.io import read_tf_checkpoint
 from otfuse.nn._batch_norm import BatchNorm
 from otfuse.nn._rl_steps import GRADIENTS, divide, multiply
+from otfuse.nn._rln_weights import from_published
 
 MERGES = ("concatenated", "averaged")
 
@@ -90,6 +93,38 @@ class RLN(nn.Module):
             }
         )
         self.reset_parameters()
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str | Path, *, denominator: float = 1e-4, gradients: str = "exact"
+    ) -> RLN:
+        """The network with the authors' weights, ready for inference.
+
+        Parameters
+        ----------
+        path : str or Path
+            A TensorFlow checkpoint of the publication: its folder, a file of it, or their prefix.
+        denominator : float
+            1e-4 is what the published weights were trained with; the published code has 1e-3, which
+            changes the result by up to 0.2 % of its maximum.
+        gradients : {"exact", "published"}
+
+        Returns
+        -------
+        RLN
+            In evaluation mode.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no checkpoint there.
+        ValueError
+            If it is damaged, or of another network: then the tensors that are missing and those
+            that are not known are named.
+        """
+        network = cls(denominator=denominator, gradients=gradients)
+        network.load_state_dict(from_published(read_tf_checkpoint(path), network.state_dict()))
+        return network.eval()
 
     @property
     def inner_views(self) -> int:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from otfuse.functional.fft_conv import fft_conv1d, fft_conv2d, fft_conv3d
     from otfuse.functional.fft_convolve import fft_convolve
     from otfuse.functional.landweber import landweber
+    from otfuse.functional.multiview import multiview_richardson_lucy
     from otfuse.functional.otf import Otf
     from otfuse.functional.plan import MemoryPlan, plan_richardson_lucy
     from otfuse.functional.richardson_lucy import richardson_lucy
@@ -34,6 +35,7 @@ _ROOMS = {
         "fft_conv3d",
         "fft_convolve",
         "landweber",
+        "multiview_richardson_lucy",
         "next_fast_shape",
         "plan_richardson_lucy",
         "richardson_lucy",
@@ -66,6 +68,7 @@ __all__ = [
     "fft_conv3d",
     "fft_convolve",
     "landweber",
+    "multiview_richardson_lucy",
     "next_fast_shape",
     "plan_richardson_lucy",
     "richardson_lucy",

@@ -5,6 +5,7 @@ from otfuse.functional._geometry import next_fast_shape
 from otfuse.functional.fft_conv import fft_conv1d, fft_conv2d, fft_conv3d
 from otfuse.functional.fft_convolve import fft_convolve
 from otfuse.functional.landweber import landweber
+from otfuse.functional.multiview import multiview_richardson_lucy
 from otfuse.functional.otf import Otf
 from otfuse.functional.plan import MemoryPlan, plan_richardson_lucy
 from otfuse.functional.richardson_lucy import richardson_lucy
@@ -20,6 +21,7 @@ __all__ = [
     "fft_conv3d",
     "fft_convolve",
     "landweber",
+    "multiview_richardson_lucy",
     "next_fast_shape",
     "plan_richardson_lucy",
     "richardson_lucy",

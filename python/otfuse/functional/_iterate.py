@@ -19,8 +19,8 @@ FLOOR = 1e-6  # of the mean: the least light that is divided by, as in richardso
 LEAST_SEEN = 0.01  # kLeastWeight of csrc/cpu/richardson_lucy.hpp
 
 
-def per_mean(job: Job) -> tuple[Job, Tensor]:
-    """The job in units of each item's mean, so that one floor serves all; and that mean."""
+def per_mean(job: Job) -> tuple[list[Camera], Tensor]:
+    """The cameras in units of each item's mean, so that one floor serves all; and that mean."""
     mean = job.mean(lambda camera: camera.image).detach()
     scale = torch.where(mean > 0, mean, 1)
     cameras = [
@@ -31,10 +31,10 @@ def per_mean(job: Job) -> tuple[Job, Tensor]:
         )
         for c in job.cameras
     ]
-    return replace(job, cameras=cameras), scale
+    return cameras, scale
 
 
-def first_estimate(function: str, job: Job, init: Any, least: float | None) -> Tensor:
+def first_estimate(function: str, job: Job, init: Any, least: float | Tensor | None) -> Tensor:
     """The start on the estimate's domain: the mean, the first image, or an array.
 
     Where there is no image it is the mean. It is nowhere below `least`, if that is given.
@@ -102,9 +102,13 @@ def with_momentum(
     return estimate
 
 
-def weight_of(light: Tensor) -> Tensor:
-    """1 / H^T 1, 0 where hardly any light is seen."""
-    kept = light > LEAST_SEEN
+def light_of(camera: Camera) -> Tensor:
+    """H^T 1: the share of each voxel's light that the camera sees."""
+    return camera.blur.adjoint(camera.only_seen(torch.ones_like(camera.image)))
+
+
+def weight_of(light: Tensor, kept: Tensor) -> Tensor:
+    """1 / light where it is kept, else 0."""
     return torch.where(kept, 1 / torch.where(kept, light, 1), 0)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Where the loops start, and the domain that their boundary asks for."""
+"""What the loops share: the domain that a boundary asks for, where they start, their momentum."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from torch import Tensor
 
 from . import _grids as grids
 from ._blur import Blur
+
+FLOOR = 1e-6  # of the mean: the least light that is divided by
+LEAST_SEEN = 0.01  # of a voxel's light: below that an estimate is left at 0
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,32 @@ def domain(function: str, psf: Tensor, shape: tuple[int, ...], boundary: str) ->
     return Domain(Blur.circular(psf, grid), before, after, shape, True)
 
 
-def masked_mean(image: Tensor, seen: Tensor, ndim: int) -> Tensor:
-    """Return the mean of each item over what was seen, spatial axes kept."""
+def masked_mean(images: Tensor, seens: Tensor, ndim: int, *, across: bool = False) -> Tensor:
+    """Return the mean of each item over what was seen, spatial axes kept; or `across` axis 0."""
     dims = grids.axes(ndim)
-    return (image * seen).sum(dims, keepdim=True) / seen.sum(dims, keepdim=True).clamp(min=1)
+    total, count = (a.sum(dims, keepdim=True) for a in (images * seens, seens))
+    if across:
+        total, count = total.sum(0), count.sum(0)
+    return total / count.clamp(min=1)
+
+
+def first_estimate(
+    on: Domain,
+    init: str | Tensor,
+    light: Tensor,
+    seen: Tensor,
+    level: Tensor,
+    least: float | Tensor,
+) -> Tensor:
+    """Return the start: the level, an image less its background, or an array."""
+    if not isinstance(init, str):
+        array = torch.as_tensor(init).to(light).expand(light.shape)
+        return on.spread(array, array.mean(grids.axes(len(on.shape)), keepdim=True))
+    if init == "image":
+        return on.spread(torch.where(seen > 0, light, level).clamp(min=least), level)
+    return on.spread(level.expand(light.shape), level)
+
+
+def entering(estimate: Tensor, previous: Tensor, k: int) -> Tensor:
+    """Return the estimate that enters iteration k, pushed on by momentum."""
+    return estimate + (k - 1) / (k + 2) * (estimate - previous)

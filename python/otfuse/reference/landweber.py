@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from . import _grids as grids
-from ._start import domain, masked_mean
+from ._start import domain, entering, first_estimate, masked_mean
 
 
 def landweber(
@@ -33,20 +33,14 @@ def landweber(
     light = torch.where(seen > 0, image - background, 0.0)
     level = masked_mean(light, seen, ndim).clamp(min=least)
     on = domain("landweber", psf, grids.spatial(image, ndim), boundary)
-    if not isinstance(init, str):
-        array = torch.as_tensor(init).to(image)
-        start = on.spread(array, array.mean(grids.axes(ndim), keepdim=True))
-    elif init == "image":
-        start = on.spread(torch.where(seen > 0, light, level).clamp(min=least), level)
-    else:
-        start = on.spread(level.expand(image.shape), level)
+    start = first_estimate(on, init, light, seen, level, least)
     light, seen = on.enlarged(light), on.enlarged(seen)
     length = relaxation / psf.abs().sum(grids.axes(ndim), keepdim=True).square()
     estimate = previous = start
     for k in range(1, n_iters + 1):
         p = estimate
         if acceleration == "nesterov":
-            p = estimate + (k - 1) / (k + 2) * (estimate - previous)
+            p = entering(estimate, previous, k)
         missing = seen * (light - on.blur.forward(p))
         previous, estimate = estimate, (p + length * on.blur.adjoint(missing)).clamp(min=least)
     return on.cropped(estimate)

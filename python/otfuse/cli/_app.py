@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-COMMANDS = ("deconvolve", "psf", "info", "demo", "bench")
+COMMANDS = ("deconvolve", "convert-weights", "psf", "info", "demo", "bench")
 
 
 def build_app(words: Sequence[str]) -> typer.Typer:
@@ -28,8 +28,9 @@ def build_app(words: Sequence[str]) -> typer.Typer:
     app.callback()(_otfuse)
     wanted = words[0] if words else ""
     for name in [wanted] if wanted in COMMANDS else COMMANDS:
-        module = import_module(f"otfuse.cli.{name}")
-        app.command(name)(getattr(module, f"{name}_command"))
+        spelled = name.replace("-", "_")
+        module = import_module(f"otfuse.cli.{spelled}")
+        app.command(name)(getattr(module, f"{spelled}_command"))
     return app
 
 

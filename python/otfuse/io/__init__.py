@@ -7,6 +7,7 @@ from otfuse.io.read import read_stack
 from otfuse.io.stack import Optics, Stack
 from otfuse.io.target import check_target
 from otfuse.io.tf_checkpoint import read_tf_checkpoint
+from otfuse.io.weights import read_weights, write_weights
 from otfuse.io.write import Written, write_stack
 
 __all__ = [
@@ -22,5 +23,7 @@ __all__ = [
     "provenance",
     "read_stack",
     "read_tf_checkpoint",
+    "read_weights",
     "write_stack",
+    "write_weights",
 ]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -104,7 +105,9 @@ def find_tf_checkpoint(path: str | Path) -> Path:
     index = prefix.with_name(prefix.name + ".index")
     if not index.is_file():
         raise FileNotFoundError(
-            f"read_tf_checkpoint: path must name a TensorFlow checkpoint, no .index file at {path}"
+            errno.ENOENT,
+            "path must name a TensorFlow checkpoint, there is no .index file",
+            str(path),
         )
     return index
 

@@ -8,6 +8,7 @@ Same names and signatures as the compiled functions, slower and heavier on memor
 from .fft_conv import fft_conv1d, fft_conv2d, fft_conv3d
 from .fft_convolve import fft_convolve
 from .landweber import landweber
+from .mrbcr import mrbcr
 from .multiview import multiview_richardson_lucy
 from .richardson_lucy import richardson_lucy
 from .rl_pointwise import rl_ratio, rl_update
@@ -22,6 +23,7 @@ __all__ = [
     "fft_convolve",
     "landweber",
     "multiview_richardson_lucy",
+    "mrbcr",
     "richardson_lucy",
     "rl_ratio",
     "rl_update",

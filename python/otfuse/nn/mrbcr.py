@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The m-rBCR network for two-dimensional images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from otfuse import _checks
+from otfuse.functional._arrays import back_to_kind, to_tensor
+from otfuse.io.tf_checkpoint import read_tf_checkpoint
+from otfuse.io.weights import read_weights, write_weights
+from otfuse.nn._mrbcr_published import Published, from_keras, keras_names
+from otfuse.nn._weights import fill
+
+_SMALLEST = 16
+_COARSEST = 4
+# Bookkeeping of the released checkpoints that belongs to no layer.
+_NOT_WEIGHTS = ("save_counter",)
+
+
+class MRBCR(nn.Module):
+    """m-rBCR: restores an image at three scales (all, a half and a quarter of its pixels).
+
+    As published: a network for each pixel with 3x3 fusion between the scales, then a small dense
+    convolutional network for each; 236 630 parameters.
+
+    References
+    ----------
+    Li, Kudryashev & Yakimovich, ECCV 2024; Li et al., DeBCR, for four of the released weights.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body: nn.Module = Published()
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Restore images that are normalised to about 0 to 1.
+
+        Extents that are no multiples of 4 are continued by reflection, and results cropped.
+
+        Parameters
+        ----------
+        image : Tensor, shape (batch, 1, ny, nx), float32 or float64
+            At least 16 pixels along each axis.
+
+        Returns
+        -------
+        (z0, z2, z4)
+            The image at every pixel, every second and every fourth one: shapes (batch, 1, ny, nx),
+            (batch, 1, ny / 2, nx / 2) and (batch, 1, ny / 4, nx / 4), rounded up. Differentiable.
+
+        Raises
+        ------
+        TypeError
+            If the image is not a tensor of real floating-point numbers.
+        ValueError
+            If it has other axes, an extent below 16, or values that are not finite.
+        """
+        _check_image(image)
+        ny, nx = image.shape[2:]
+        beyond = (0, -nx % _COARSEST, 0, -ny % _COARSEST)
+        padded = pad(image, beyond, mode="reflect") if any(beyond) else image
+        z0, z2, z4 = (
+            z[..., : -(-ny // step), : -(-nx // step)]
+            for step, z in zip((1, 2, 4), self.body(padded), strict=True)
+        )
+        return z0, z2, z4
+
+    def restore(self, image: Any) -> Any:
+        """The restored image at full resolution.
+
+        Parameters
+        ----------
+        image : array, shape (..., ny, nx)
+            Normalised to about 0 to 1; computed in the weights' dtype, on their device.
+
+        Returns
+        -------
+        array, shape (..., ny, nx)
+            The kind given, where it was. Nothing is kept for gradients.
+
+        Raises
+        ------
+        ValueError
+            If an extent is below 16 or values are not finite.
+        """
+        values = to_tensor("MRBCR", "image", image)
+        if values.ndim < 2:
+            raise ValueError(
+                f"MRBCR: image must have axes (..., y, x), got shape {tuple(values.shape)}"
+            )
+        weight = next(self.parameters())
+        with torch.inference_mode():
+            z0, _, _ = self(values.reshape(-1, 1, *values.shape[-2:]).to(weight))
+        # Out of inference mode again, so that the caller may go on computing with it.
+        return back_to_kind(image)(z0.reshape(values.shape).to(values.device).clone())
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> MRBCR:
+        """A network with trained weights.
+
+        Parameters
+        ----------
+        path : str or Path
+            A TensorFlow checkpoint of the authors' (its folder, its `.index` file or its prefix),
+            or a `.safetensors` file of ours.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is nothing there.
+        ValueError
+            If the file is damaged, or holds the weights of another network; names the tensors that
+            are missing and those that are too many.
+        """
+        if Path(path).suffix == ".safetensors":
+            arrays, record = read_weights(path)
+            if record.get("model") != "mrbcr":
+                raise ValueError(
+                    f"MRBCR: weights must be those of an MRBCR, got {path} with the weights of "
+                    f"{record.get('model', 'an unknown network')!r}"
+                )
+            network = cls(**record.get("options", {}))
+            fill("MRBCR", network, arrays, path)
+            return network.eval()
+        variables = read_tf_checkpoint(path)
+        names = {
+            f"{keras}/{kind}": f"body.{layer}.{'bias' if kind == 'bias' else 'weight'}"
+            for layer, keras in keras_names()
+            for kind in ("bias", "kernel")
+        }
+        arrays = {
+            names.get(name, name): from_keras(name, values) if name in names else values
+            for name, values in variables.items()
+            if name not in _NOT_WEIGHTS
+        }
+        network = cls()
+        fill("MRBCR", network, arrays, path)
+        return network.eval()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the constructor takes to build this network again."""
+        return {}
+
+    def save(self, path: str | Path, *, overwrite: bool = False, **record: Any) -> None:
+        """Write the weights to a `.safetensors` file that `from_pretrained` reads.
+
+        Parameters
+        ----------
+        path : str or Path
+        overwrite : bool
+            Whether an existing file may be replaced.
+        **record
+            Kept with them: anything that JSON can hold.
+
+        Raises
+        ------
+        OSError
+            If the folder is missing or not writable, or the file exists.
+        """
+        arrays = {name: values.cpu().numpy() for name, values in self.state_dict().items()}
+        whole = {**record, "model": "mrbcr", "options": self.options}
+        write_weights(path, arrays, whole, overwrite=overwrite)
+
+
+def _check_image(image: Tensor) -> None:
+    if not isinstance(image, Tensor) or not image.is_floating_point():
+        kind = image.dtype if isinstance(image, Tensor) else type(image).__name__
+        raise TypeError(f"MRBCR: image must be a floating-point tensor, got {kind}")
+    if image.ndim != 4 or image.shape[1] != 1:
+        raise ValueError(
+            f"MRBCR: image must have axes (batch, 1, y, x), got shape {tuple(image.shape)}"
+        )
+    if min(image.shape[2:]) < _SMALLEST:
+        raise ValueError(
+            f"MRBCR: image must have at least {_SMALLEST} pixels along y and x, got "
+            f"{tuple(image.shape[2:])}"
+        )
+    if _checks.values_visible(image):
+        _checks.finite_values("MRBCR", "image", image)

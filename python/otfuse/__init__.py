@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from otfuse._config import __version__, show_config
     from otfuse.functional._geometry import next_fast_shape
+    from otfuse.functional.blind import BlindResult, blind_richardson_lucy
     from otfuse.functional.fft_conv import fft_conv1d, fft_conv2d, fft_conv3d
     from otfuse.functional.fft_convolve import fft_convolve
     from otfuse.functional.landweber import landweber
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from otfuse.functional.plan import MemoryPlan, plan_richardson_lucy
     from otfuse.functional.richardson_lucy import richardson_lucy
     from otfuse.functional.rl_pointwise import rl_ratio, rl_update
+    from otfuse.functional.space_varying import (
+        space_varying_convolve,
+        space_varying_richardson_lucy,
+    )
     from otfuse.functional.tikhonov import tikhonov
     from otfuse.functional.wiener import wiener
     from otfuse.ops.system import clear_cache, simd_level
@@ -28,8 +33,10 @@ _ROOMS = {
     "otfuse._config": ("__version__", "show_config"),
     "otfuse.ops": ("clear_cache", "simd_level"),
     "otfuse.functional": (
+        "BlindResult",
         "MemoryPlan",
         "Otf",
+        "blind_richardson_lucy",
         "fft_conv1d",
         "fft_conv2d",
         "fft_conv3d",
@@ -41,6 +48,8 @@ _ROOMS = {
         "richardson_lucy",
         "rl_ratio",
         "rl_update",
+        "space_varying_convolve",
+        "space_varying_richardson_lucy",
         "tikhonov",
         "wiener",
     ),
@@ -59,10 +68,12 @@ _SUBPACKAGES = (
 )
 
 __all__ = [
+    "BlindResult",
     "MemoryPlan",
     "Otf",
     "__version__",
     "clear_cache",
+    "blind_richardson_lucy",
     "fft_conv1d",
     "fft_conv2d",
     "fft_conv3d",
@@ -76,6 +87,8 @@ __all__ = [
     "rl_update",
     "show_config",
     "simd_level",
+    "space_varying_convolve",
+    "space_varying_richardson_lucy",
     "tikhonov",
     "wiener",
 ]

@@ -2,6 +2,7 @@
 """The public, stateless functions: defaults, padding, broadcasting, checks."""
 
 from otfuse.functional._geometry import next_fast_shape
+from otfuse.functional.blind import BlindResult, blind_richardson_lucy
 from otfuse.functional.fft_conv import fft_conv1d, fft_conv2d, fft_conv3d
 from otfuse.functional.fft_convolve import fft_convolve
 from otfuse.functional.landweber import landweber
@@ -10,12 +11,18 @@ from otfuse.functional.otf import Otf
 from otfuse.functional.plan import MemoryPlan, plan_richardson_lucy
 from otfuse.functional.richardson_lucy import richardson_lucy
 from otfuse.functional.rl_pointwise import rl_ratio, rl_update
+from otfuse.functional.space_varying import (
+    space_varying_convolve,
+    space_varying_richardson_lucy,
+)
 from otfuse.functional.tikhonov import tikhonov
 from otfuse.functional.wiener import wiener
 
 __all__ = [
+    "BlindResult",
     "MemoryPlan",
     "Otf",
+    "blind_richardson_lucy",
     "fft_conv1d",
     "fft_conv2d",
     "fft_conv3d",
@@ -27,6 +34,8 @@ __all__ = [
     "richardson_lucy",
     "rl_ratio",
     "rl_update",
+    "space_varying_convolve",
+    "space_varying_richardson_lucy",
     "tikhonov",
     "wiener",
 ]

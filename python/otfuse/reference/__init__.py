@@ -5,6 +5,7 @@ Same names and signatures as the compiled functions, slower and heavier on memor
 `torch.as_tensor` takes goes in, tensors come out, and next to nothing is checked.
 """
 
+from .blind import blind_richardson_lucy
 from .fft_conv import fft_conv1d, fft_conv2d, fft_conv3d
 from .fft_convolve import fft_convolve
 from .landweber import landweber
@@ -13,10 +14,12 @@ from .multiview import multiview_richardson_lucy
 from .richardson_lucy import richardson_lucy
 from .rl_pointwise import rl_ratio, rl_update
 from .rln import rln
+from .space_varying import space_varying_convolve, space_varying_richardson_lucy
 from .tikhonov import tikhonov
 from .wiener import wiener
 
 __all__ = [
+    "blind_richardson_lucy",
     "fft_conv1d",
     "fft_conv2d",
     "fft_conv3d",
@@ -28,6 +31,8 @@ __all__ = [
     "rl_ratio",
     "rl_update",
     "rln",
+    "space_varying_convolve",
+    "space_varying_richardson_lucy",
     "tikhonov",
     "wiener",
 ]

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Richardson-Lucy deconvolution that also restores the PSF."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from otfuse import _checks, ops
+from otfuse.functional._arrays import back_to_kind
+from otfuse.functional._blur import Blur
+from otfuse.functional._iterate import (
+    FLOOR,
+    LEAST_SEEN,
+    correction_of,
+    first_estimate,
+    light_of,
+    per_mean,
+    weight_of,
+    with_momentum,
+)
+from otfuse.functional._views import Camera, View, prepare
+
+_NAME = "blind_richardson_lucy"
+
+
+class BlindResult(NamedTuple):
+    """Object and PSF that together explain an image."""
+
+    estimate: Any
+    psf: Any
+
+
+def blind_richardson_lucy(
+    image: Any,
+    psf: Any,
+    n_iters: int = 10,
+    *,
+    object_iters: int = 10,
+    psf_iters: int = 1,
+    background: Any = 0.0,
+    boundary: str = "extended",
+    acceleration: str | None = "shb",
+    mask: Any = None,
+    init: Any = "mean",
+    ndim: int | None = None,
+) -> BlindResult:
+    """Object and PSF by turns, each by Richardson-Lucy steps with the other held.
+
+    With r = y / (h * x + b) and m what was observed (1 or 0), an iteration takes
+
+        x <- x (h^T r) / (h^T m)    object_iters times
+        h <- h (x^T r) / (x^T m)    psf_iters times, each time divided by its sum
+
+    so the PSF stays where the given one is not zero, is nowhere negative and keeps the sum 1.
+    Image and a point are one of the many pairs that explain an image. So start from a PSF that
+    is about right and rather too wide than too narrow (a model), no larger than it has to be,
+    and let the object go ahead: a PSF moves faster than an object, and one that moves before the
+    object has settled takes up what belongs to the other.
+
+    Parameters
+    ----------
+    image : array, shape (..., nz, ny, nx)
+        Observed counts, not negative, background included. Integers are computed in float32.
+    psf : array, shape (..., kz, ky, kx)
+        The PSF to start from: not negative, centre at k // 2; it is normalised to sum 1. Images
+        that share a PSF (leading axes that broadcast) restore it together.
+    n_iters, object_iters, psf_iters : int
+        Iterations, and the steps of each kind in one of them; psf_iters may be 0.
+    background : float or array
+        Light that does not come from the object, in the image's unit; it stays in the model.
+    boundary : {"extended", "circular", "reflect"}
+        As in `richardson_lucy`.
+    acceleration : {"shb", None}
+        Momentum of the object's steps, which starts anew in each iteration. Without it the
+        likelihood never falls.
+    mask : array, optional
+        Broadcasts against `image`; zero where a pixel is saturated or dead.
+    init : {"mean", "image"} or array
+        Where the object starts, as in `richardson_lucy`.
+    ndim : int, optional
+        Number of spatial axes (1 to 3), by default that of `psf`.
+
+    Returns
+    -------
+    BlindResult
+        `estimate`, of the image's kind and shape (broadcast against leading axes of `psf`), and
+        `psf`, of the given one's kind and shape. Differentiable in image, psf, init and an array
+        of background, with memory that grows as the number of all steps.
+
+    Raises
+    ------
+    ValueError
+        If the image is negative or not finite, the psf is negative, zero or not finite, shapes
+        do not fit, devices differ, or an option is unknown.
+    TypeError
+        If an array is complex or does not hold numbers.
+
+    References
+    ----------
+    Ayers & Dainty 1988; Holmes 1992; Fish et al., J. Opt. Soc. Am. A 12, 58 (1995).
+    """
+    _checks.at_least(_NAME, "n_iters", n_iters, 1)
+    _checks.at_least(_NAME, "object_iters", object_iters, 1)
+    _checks.at_least(_NAME, "psf_iters", psf_iters, 0)
+    _checks.one_of(_NAME, "acceleration", acceleration, (None, "shb"))
+    job = prepare(_NAME, [View(image, psf, mask, background)], boundary, ndim, counts=True)
+    (camera,), scale = per_mean(job)
+    estimate = first_estimate(_NAME, job, init, FLOOR * scale) / scale
+    for _ in range(n_iters):
+        estimate = _restore_object(camera, estimate, object_iters, acceleration is not None)
+        camera = _restore_psf(camera, estimate, scale, psf_iters)
+    restored = cast(Blur, camera.blur).psf
+    spatial = tuple(restored.shape[1:])
+    lead = tuple(psf.shape[: len(psf.shape) - len(spatial)])
+    if restored.shape[0] != torch.Size(lead).numel():
+        lead = job.batch  # broadcast between axes that vary: one for each image
+    found = back_to_kind(psf)(restored.reshape(*lead, *spatial))
+    return BlindResult(back_to_kind(image)(job.finish(estimate * scale)), found)
+
+
+def _restore_object(camera: Camera, estimate: Tensor, steps: int, accelerated: bool) -> Tensor:
+    light = light_of(camera)
+    alive = light > LEAST_SEEN
+    weight = weight_of(light, alive)
+
+    def step(p: Tensor) -> Tensor:
+        return ops.rl_update(p, correction_of(camera, p), weight)
+
+    return with_momentum(step, estimate * alive, steps, accelerated, FLOOR * alive)
+
+
+def _restore_psf(camera: Camera, estimate: Tensor, scale: Tensor, steps: int) -> Camera:
+    blur = cast(Blur, camera.blur)
+    counts = estimate * (scale / scale.mean())  # of images that share a psf the brighter say more
+    light = blur.psf_adjoint(camera.only_seen(torch.ones_like(camera.image)), counts)
+    axes = tuple(range(1, light.ndim))
+    weight = weight_of(light, light > FLOOR * light.amax(axes, keepdim=True).clamp(min=FLOOR))
+    for _ in range(steps):
+        reblurred = blur.forward(estimate)
+        ratio = ops.rl_ratio(camera.image, reblurred, camera.background, FLOOR, False)
+        correction = blur.psf_adjoint(ratio, counts)
+        psf = blur.psf * (correction - correction.detach().clamp(max=0)) * weight
+        total = psf.sum(axes, keepdim=True)
+        psf = torch.where(total > 0, psf / torch.where(total > 0, total, 1), blur.psf)
+        blur = blur.with_psf(psf)
+    return replace(camera, blur=blur)

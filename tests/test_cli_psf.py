@@ -51,7 +51,7 @@ def test_confocal_and_light_sheet(run, target):
     assert (code, err) == (0, "")
     confocal = psfs.confocal(
         (7, 15, 16), (0.2, 0.08, 0.09), na=1.4, wavelength=0.52, immersion_index=1.515,
-        excitation_wavelength=0.488, pinhole=0.4,
+        excitation_wavelength=0.488, pinhole=0.4 / psfs.airy_unit(1.4, 0.52),
     )  # fmt: skip
     np.testing.assert_array_equal(read_stack(target).data[0, 0], confocal.numpy())
     code, _, err = run(

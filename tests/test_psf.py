@@ -13,7 +13,8 @@ OIL = {"na": 1.4, "wavelength": 0.52, "immersion_index": 1.515}
 VOXEL = (0.2, 0.08, 0.08)
 MODELS = {
     "widefield": (psfs.widefield, {}),
-    "confocal": (psfs.confocal, {"excitation_wavelength": 0.488, "pinhole": 0.4}),
+    "confocal": (psfs.confocal, {"excitation_wavelength": 0.488, "pinhole": 0.9}),
+    "spinning_disk": (psfs.spinning_disk, {"excitation_wavelength": 0.488, "pinhole": 1.1}),
     "light_sheet": (psfs.light_sheet, {"sheet_thickness": 1.2, "immersion_index": 1.515}),
 }
 SHAPES = [(7, 15, 15), (8, 16, 12), (1, 9, 9), (5, 1, 7), (2, 2, 2), (1, 1, 1)]
@@ -217,8 +218,8 @@ def test_pinhole_is_a_disc():
     )
     expected = mean[:, 5:66:10, 5:66:10] * excited
     psf = psfs.confocal(
-        (3, 7, 7), (0.4, 0.1, 0.1), excitation_wavelength=0.488, pinhole=pinhole,
-        dtype=torch.float64, **OIL,
+        (3, 7, 7), (0.4, 0.1, 0.1), excitation_wavelength=0.488,
+        pinhole=pinhole / psfs.airy_unit(OIL["na"], OIL["wavelength"]), dtype=torch.float64, **OIL,
     )  # fmt: skip
     # The disc on the grid is ragged: about 0.5 %.
     torch.testing.assert_close(psf, expected / expected.sum(), atol=0.01 * float(psf.max()), rtol=0)
@@ -234,8 +235,7 @@ def test_an_open_pinhole_sections_less():
 
     assert far_light(0.3) < 0.3 * far_light(1.5)
     default = psfs.confocal((5, 9, 9), VOXEL, excitation_wavelength=0.488, **OIL)
-    unit = psfs.airy_unit(OIL["na"], OIL["wavelength"])
-    same = psfs.confocal((5, 9, 9), VOXEL, excitation_wavelength=0.488, pinhole=unit, **OIL)
+    same = psfs.confocal((5, 9, 9), VOXEL, excitation_wavelength=0.488, pinhole=1.0, **OIL)
     torch.testing.assert_close(default, same)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from otfuse import psf as psfs
-from otfuse.psf._bessel import bessel_j0
+from otfuse.psf._bessel import bessel_j0, bessel_j1, bessel_j2
 
 OIL = {"na": 1.4, "wavelength": 0.52, "immersion_index": 1.515}
 VOXEL = (0.2, 0.08, 0.08)
@@ -20,10 +20,13 @@ def blob(shape, centre, sigma=1.7):
     return torch.exp(-0.5 * square / sigma**2)
 
 
-def test_bessel_function():
+def test_bessel_functions():
     special = pytest.importorskip("scipy.special")
     x = torch.cat([torch.linspace(0, 30, 5001), torch.linspace(30, 5000, 5001)]).double()
-    np.testing.assert_allclose(bessel_j0(x), special.j0(x.numpy()), atol=2e-15, rtol=0)
+    j0, j1 = bessel_j0(x), bessel_j1(x)
+    np.testing.assert_allclose(j0, special.j0(x.numpy()), atol=2e-15, rtol=0)
+    np.testing.assert_allclose(j1, special.j1(x.numpy()), atol=2e-15, rtol=0)
+    np.testing.assert_allclose(bessel_j2(x, j0, j1), special.jv(2, x.numpy()), atol=1e-14, rtol=0)
 
 
 def test_default_shape_of_the_dapi_stack():
@@ -58,24 +61,33 @@ def test_default_shape_at_the_limit_of_the_aperture():
 
 @pytest.mark.parametrize(("aperture", "units"), [(0.5, 1.0), (0.8, 2.0)])
 def test_confocal_extents_hold_the_light(aperture, units):
-    optics = {"na": aperture, "wavelength": 0.525, "immersion_index": 1.0}
-    pinhole = units * psfs.airy_unit(aperture, 0.525)
-    dz, dxy = (2 * d for d in psfs.nyquist(aperture, 0.488, 1.0, "confocal"))
-    voxel = (dz, dxy, dxy)
-    shape = psfs.default_shape(
-        (50, 100, 100), voxel, modality="confocal", pinhole=pinhole, **optics
-    )
-    whole = psfs.confocal(
-        (99, 199, 199), voxel, excitation_wavelength=0.488, pinhole=pinhole, **optics
-    )
-    assert psfs.crop(whole, shape)[1] < 0.03
+    optics = {"na": aperture, "wavelength": 0.525, "immersion_index": 1.0, "pinhole": units}
+    optics["excitation_wavelength"] = 0.488
+    voxel = (*(2 * d for d in psfs.nyquist(aperture, 0.488, 1.0, "confocal")),)
+    voxel = (voxel[0], voxel[1], voxel[1])
+    whole = psfs.confocal((99, 199, 199), voxel, **optics)
+    shape = psfs.default_shape((50, 100, 100), voxel, modality="confocal", **optics)
+    smaller = psfs.default_shape((50, 100, 100), voxel, modality="confocal", energy=0.9, **optics)
+    assert psfs.crop(whole, shape)[1] < 0.02
+    assert 0.04 < psfs.crop(whole, smaller)[1] < 0.1
+
+
+def test_two_photon_extents_hold_the_light():
+    optics = {"na": 0.8, "excitation_wavelength": 0.9, "immersion_index": 1.33}
+    voxel = (0.5, 0.15, 0.15)
+    shape = psfs.default_shape((60, 150, 150), voxel, modality="twophoton", **optics)
+    assert shape[0] < 119 and shape[1] < 151
+    whole = psfs.two_photon((119, 299, 299), voxel, **optics)
+    assert psfs.crop(whole, shape)[1] < 0.02
 
 
 def test_light_sheet_extent_follows_the_sheet():
     shape = psfs.default_shape(
         (200, 64, 64), (0.5, 0.1, 0.1), modality="light_sheet", sheet_thickness=4.0, **OIL
     )
-    assert shape[0] == 25
+    # 99 % of a Gaussian lies within 1.09 full widths at half maximum of its middle; the light of
+    # far planes lies outside the image in part.
+    assert shape[0] in (2 * 8 + 1, 2 * 9 + 1)
 
 
 def test_nyquist():
@@ -93,6 +105,8 @@ def test_nyquist():
         (lambda: psfs.nyquist(1.4, 0.5, 1.5, "sted"), "nyquist: modality must be one of"),
         (lambda: psfs.default_shape((4, 4), VOXEL, **OIL), "image_shape must be three positive"),
         (lambda: psfs.default_shape((4, 4, 4), (0, 1, 1), **OIL), "voxel must be three positive"),
+        (lambda: psfs.default_shape((4, 4, 4), VOXEL, energy=1.0, **OIL), "energy must be above 0"),
+        (lambda: psfs.default_shape((4, 4, 4), VOXEL, na=1.0), "wavelength must be given"),
         (lambda: psfs.center(torch.ones(3, 3), "mean"), "center: how must be"),
         (lambda: psfs.center(torch.zeros(3, 3)), "center: psf must hold some light"),
         (lambda: psfs.center(torch.ones(0, 3)), "center: psf must have at least 1 axes"),

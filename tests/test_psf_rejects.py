@@ -52,6 +52,28 @@ def test_rejects_the_impossible(change, message):
             "confocal: pinhole must be finite and not negative",
         ),
         (
+            lambda: psfs.spinning_disk(
+                (3, 5, 5), VOXEL, excitation_wavelength=0.4, pinhole=0.0, **OIL
+            ),
+            "spinning_disk: pinhole must be positive",
+        ),
+        (
+            lambda: psfs.spinning_disk(
+                (3, 5, 5), VOXEL, excitation_wavelength=0.4, pinhole_spacing=0.5, **OIL
+            ),
+            "spinning_disk: pinhole_spacing must be at least 1",
+        ),
+        (
+            lambda: psfs.two_photon((3, 5, 5), VOXEL, na=1.0, excitation_wavelength=800.0),
+            "two_photon: excitation_wavelength must be in micrometres",
+        ),
+        (
+            lambda: psfs.widefield(
+                (3, 5, 5), VOXEL, na=1.6, wavelength=0.5, immersion_index=1.7, vectorial=True
+            ),
+            "widefield: coverslip_index must exceed na, got 1.515 with na 1.6",
+        ),
+        (
             lambda: psfs.light_sheet((3, 5, 5), VOXEL, sheet_thickness=0.0, **OIL),
             "light_sheet: sheet_thickness must be positive",
         ),
@@ -66,7 +88,7 @@ def test_other_models_reject(call, message):
 
 
 def test_aperture_above_the_sample_only_warns():
-    with pytest.warns(UserWarning, match=r"na 1.4 exceeds sample_index 1.33"):
+    with pytest.warns(psfs.SphericalAberrationWarning, match=r"na 1.4 exceeds sample_index 1.33"):
         psf = psfs.widefield((5, 9, 9), VOXEL, sample_index=1.33, depth=2.0, **OIL)
     assert float(psf.sum()) == pytest.approx(1, abs=1e-5)
     with warnings.catch_warnings():

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from typer import Argument, Option
 
 _PSF, _OPTICS, _RUN, _OUT = "PSF", "Optics (micrometres)", "Restoration", "Output and resources"
+_SAMPLE = "Sample (micrometres)"
 
 Image = Annotated[Path, Argument(metavar="IMAGE", help="TIFF, ImageJ or OME-TIFF.")]
 Output = Annotated[Path, Option("--output", "-o", metavar="OUT.tif", help="The result.")]
@@ -39,18 +40,23 @@ ImmersionIndex = Annotated[
 ]
 Voxel = Annotated[str | None, Option(metavar="Z,Y,X", help="Voxel size.", rich_help_panel=_OPTICS)]
 Modality = Annotated[
-    Literal["widefield", "confocal", "lightsheet"] | None,
+    Literal["widefield", "confocal", "spinningdisk", "twophoton", "lightsheet"] | None,
     Option(help="Kind of microscope.", rich_help_panel=_OPTICS),
 ]
 ExcitationWavelength = Annotated[
     str | None,
-    Option(metavar="W[,W...]", help="Laser, for confocal.", rich_help_panel=_OPTICS),
+    Option(
+        metavar="W[,W...]",
+        help="Laser; for confocal, spinningdisk, twophoton.",
+        rich_help_panel=_OPTICS,
+    ),
 ]
 Pinhole = Annotated[
     str | None,
     Option(
         metavar="D[,D...]",
-        help="Diameter at the specimen: as cut, over the magnification; for confocal.",
+        help="Diameter at the specimen: as cut, over the magnification; "
+        "for confocal, spinningdisk.",
         rich_help_panel=_OPTICS,
     ),
 ]
@@ -58,6 +64,24 @@ SheetThickness = Annotated[
     float | None,
     Option(
         metavar="T", help="Full width at half maximum; for lightsheet.", rich_help_panel=_OPTICS
+    ),
+]
+Vectorial = Annotated[
+    bool,
+    Option("--vectorial", help="Model with polarisation.", rich_help_panel=_OPTICS),
+]
+SampleIndex = Annotated[
+    float | None,
+    Option(metavar="N", help="Index of the mounting medium.", rich_help_panel=_SAMPLE),
+]
+Depth = Annotated[
+    float,
+    Option(metavar="D", help="Depth below the coverslip, in that medium.", rich_help_panel=_SAMPLE),
+]
+Coverslip = Annotated[
+    float | None,
+    Option(
+        metavar="T", help="Its thickness, if not the 170 of the design.", rich_help_panel=_SAMPLE
     ),
 ]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from otfuse.cli._errors import UsageError
 from otfuse.cli._options import DeconvolveOptions, parse_numbers, per_channel
+from otfuse.cli._psf_model import NEEDED, finest_voxel, light_of_detail
 from otfuse.cli._report import Report
 from otfuse.io.stack import Stack, Voxel
 
-MODALITIES = ("widefield", "confocal", "lightsheet")
 # Light beyond these is no fluorescence, and a voxel beyond them no microscope's.
 _WAVELENGTHS, _VOXELS = (0.1, 5.0), (0.001, 50.0)
 _OPTIONS = {
@@ -21,8 +22,20 @@ _OPTIONS = {
     "excitation_wavelengths": "--excitation-wavelength",
     "pinholes": "--pinhole",
     "sheet_thickness": "--sheet-thickness",
+    "sample_index": "--sample-index",
+    "depth": "--depth",
+    "coverslip": "--coverslip",
     "voxel": "--voxel",
 }
+# The model's word for one channel's value, and where a job keeps it for all of them.
+_PER_CHANNEL = {
+    "wavelength": "wavelengths",
+    "excitation_wavelength": "excitation_wavelengths",
+    "pinhole": "pinholes",
+}
+_OF_ALL = (
+    "na", "immersion_index", "sheet_thickness", "sample_index", "depth", "coverslip", "vectorial",
+)  # fmt: skip
 PerChannel = tuple[float | None, ...]
 
 
@@ -33,6 +46,10 @@ class JobOptics:
     na: float | None = None
     immersion_index: float | None = None
     sheet_thickness: float | None = None
+    sample_index: float | None = None
+    depth: float = 0.0
+    coverslip: float | None = None
+    vectorial: bool = False
     wavelengths: PerChannel = ()
     excitation_wavelengths: PerChannel = ()
     pinholes: PerChannel = ()
@@ -42,15 +59,20 @@ class JobOptics:
 
     def missing(self, flat: bool) -> list[str]:
         """Options whose values a PSF model needs and nobody gave; `flat` needs no dz."""
-        needed = ["na", "wavelengths", "immersion_index"]
-        needed += {
-            "confocal": ["excitation_wavelengths", "pinholes"],
-            "lightsheet": ["sheet_thickness"],
-        }.get(self.modality, [])
-        absent = [name for name in needed if not _known(getattr(self, name))]
+        model = (_PER_CHANNEL.get(name, name) for name in NEEDED.get(self.modality, ()))
+        needed = ("na", "immersion_index", *model)
+        unknown = {name for name in needed if not _known(getattr(self, name))}
         if not _known(self.voxel[1:] if flat else self.voxel):
-            absent.append("voxel")
-        return [_OPTIONS[name] for name in absent]
+            unknown.add("voxel")
+        return [option for name, option in _OPTIONS.items() if name in unknown]
+
+    def of_channel(self, channel: int) -> dict[str, Any]:
+        """The values of one channel by the names that the PSF models use."""
+        values = {name: getattr(self, name) for name in _OF_ALL}
+        for name, kept in _PER_CHANNEL.items():
+            entries = getattr(self, kept)
+            values[name] = entries[channel] if entries else None
+        return values
 
 
 def _known(value: float | Sequence[float | None] | None) -> bool:
@@ -74,8 +96,10 @@ def choose_optics(options: DeconvolveOptions, stack: Stack) -> JobOptics:
     """
     chosen = JobOptics()
     n_channels = stack.data.shape[1]
-    for name in ("na", "immersion_index", "sheet_thickness"):
+    for name in ("na", "immersion_index", "sheet_thickness", "sample_index", "coverslip"):
         _choose(chosen, name, getattr(options, name), getattr(stack.optics, name, None), stack)
+    chosen.depth, chosen.vectorial = options.depth, options.vectorial
+    chosen.sources["depth"] = "--depth"
     for name, text in (
         ("wavelengths", options.wavelength),
         ("excitation_wavelengths", options.excitation_wavelength),
@@ -165,10 +189,16 @@ def _check(chosen: JobOptics) -> None:
                     f"deconvolve: {_OPTIONS[name]} must be in micrometres ({low:g} to {high:g}), "
                     f"got {value:g} ({chosen.sources[name]})"
                 )
-    for name in ("na", "immersion_index", "sheet_thickness"):
+    for name in ("na", "immersion_index", "sheet_thickness", "sample_index", "coverslip"):
         value = getattr(chosen, name)
         if value is not None and not 0 < value < 1e6:
             raise UsageError(f"deconvolve: {_OPTIONS[name]} must be positive, got {value:g}")
+    if not 0 <= chosen.depth < 1e6:
+        raise UsageError(f"deconvolve: --depth must not be negative, got {chosen.depth:g}")
+    if chosen.depth > 0 and chosen.sample_index is None:
+        raise UsageError(
+            f"deconvolve: --depth must come with --sample-index, got --depth {chosen.depth:g} alone"
+        )
     if chosen.na and chosen.immersion_index and chosen.na > chosen.immersion_index:
         raise UsageError(
             f"deconvolve: --na must not exceed the immersion index {chosen.immersion_index:g} "
@@ -178,9 +208,9 @@ def _check(chosen: JobOptics) -> None:
 
 def require_model(chosen: JobOptics, stack: Stack) -> None:
     """Refuse to model a PSF of which something is unknown, naming the options that would say it."""
-    if chosen.modality not in MODALITIES:
+    if chosen.modality not in NEEDED:
         raise UsageError(
-            f"deconvolve: --modality must be one of {', '.join(MODALITIES)} for a PSF model, got "
+            f"deconvolve: --modality must be one of {', '.join(NEEDED)} for a PSF model, got "
             f"{chosen.modality} ({chosen.sources['modality']}); "
             "give --modality, or a PSF file with --psf"
         )
@@ -219,11 +249,15 @@ def report_optics(chosen: JobOptics, stack: Stack, report: Report) -> None:
         ("excitation_wavelengths", "excitation", " µm"),
         ("pinholes", "pinhole", " µm at the specimen"),
         ("sheet_thickness", "sheet thickness", " µm"),
+        ("sample_index", "sample index", ""),
+        ("depth", "depth", " µm"),
+        ("coverslip", "coverslip", " µm"),
     ):
         value = getattr(chosen, name)
         if value:
             lines.append(f"{label} {_per_channel(value, stack)}{unit} ({chosen.sources[name]})")
-    lines.append(f"modality {chosen.modality} ({chosen.sources['modality']})")
+    model = ", vectorial model" if chosen.vectorial else ""
+    lines.append(f"modality {chosen.modality} ({chosen.sources['modality']}){model}")
     report.row("optics", *lines)
 
 
@@ -236,17 +270,14 @@ def _per_channel(value: float | PerChannel, stack: Stack) -> str:
 
 def warn_of_sampling(chosen: JobOptics, stack: Stack, report: Report) -> None:
     """Warn where voxels are larger than the optics allow; silent where too little is known."""
-    lights = chosen.wavelengths
-    if chosen.modality == "confocal":
-        lights = chosen.excitation_wavelengths
-    if chosen.na is None or chosen.immersion_index is None or chosen.modality not in MODALITIES:
+    if chosen.na is None or chosen.immersion_index is None or chosen.modality not in NEEDED:
         return
-    known = [light for light in lights if light is not None]
+    channels = [chosen.of_channel(c) for c in range(stack.data.shape[1])]
+    light = light_of_detail(chosen.modality)
+    known = [values for values in channels if values[light] is not None]
     if not known:
         return
-    from otfuse.psf import nyquist
-
-    dz, dxy = nyquist(chosen.na, min(known), chosen.immersion_index, chosen.modality)
+    dz, dxy = finest_voxel(chosen.modality, min(known, key=lambda values: values[light]))
     limits = (dz if stack.data.shape[2] > 1 else None, dxy, dxy)
     sizes: dict[str, tuple[float, float]] = {}
     for axis, size, limit in zip("zyx", chosen.voxel, limits, strict=True):

@@ -38,6 +38,10 @@ class DeconvolveOptions:
     excitation_wavelength: str | None = None
     pinhole: str | None = None
     sheet_thickness: float | None = None
+    vectorial: bool = False
+    sample_index: float | None = None
+    depth: float = 0.0
+    coverslip: float | None = None
     immersion_index: float | None = None
     voxel: str | None = None
     modality: str | None = None

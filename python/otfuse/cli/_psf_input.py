@@ -12,6 +12,7 @@ import numpy as np
 from otfuse.cli._errors import UsageError
 from otfuse.cli._optics import JobOptics, require_model
 from otfuse.cli._options import DeconvolveOptions
+from otfuse.cli._psf_model import make_psf, model_shape
 from otfuse.cli._report import Report, by_extents
 from otfuse.io.stack import Stack, Voxel
 
@@ -203,13 +204,10 @@ def model_psfs(
 ) -> list[np.ndarray]:
     """Model one PSF per channel; channels of the same optics share one."""
     require_model(optics, stack)
-    made: dict[tuple[float | None, ...], np.ndarray] = {}
+    made: dict[tuple[Any, ...], np.ndarray] = {}
     psfs = []
     for channel in range(stack.data.shape[1]):
-        key = tuple(
-            values[channel] if values else None
-            for values in (optics.wavelengths, optics.excitation_wavelengths, optics.pinholes)
-        )
+        key = tuple(optics.of_channel(channel).values())
         if key not in made:
             label = "psf" if not made else ""
             made[key] = _model(stack, optics, channel, options, report, label)
@@ -225,37 +223,16 @@ def _model(
     report: Report,
     label: str,
 ) -> np.ndarray:
-    import torch
-
-    from otfuse import psf as models
-
     dz, dy, dx = optics.voxel
     voxel = (dz or 1.0, dy or 0.0, dx or 0.0)  # a 2-D image needs no dz, and has one plane
-    lens: dict[str, Any] = {
-        "na": optics.na,
-        "wavelength": optics.wavelengths[channel],
-        "immersion_index": optics.immersion_index,
-    }
-    extra: dict[str, Any] = {}
-    if optics.modality == "confocal":
-        extra["pinhole"] = optics.pinholes[channel]
-    elif optics.modality == "lightsheet":
-        extra["sheet_thickness"] = optics.sheet_thickness
-    shape = models.default_shape(
-        stack.spatial_shape, voxel, modality=optics.modality, **lens, **extra
-    )
-    if optics.modality == "confocal":
-        extra["excitation_wavelength"] = optics.excitation_wavelengths[channel]
-    make: Any = {
-        "widefield": models.widefield,
-        "confocal": models.confocal,
-        "lightsheet": models.light_sheet,
-    }[optics.modality]
-    with torch.no_grad():
-        psf = make(shape, voxel, **lens, **extra)
+    values = optics.of_channel(channel)
+    shape = model_shape(optics.modality, stack.spatial_shape, voxel, values)
+    psf, cautions = make_psf(optics.modality, shape, voxel, values)
     if stack.data.shape[2] == 1:
         psf = psf[0]
     named = f" for {stack.channel_label(channel)}" if stack.data.shape[1] > 1 else ""
     report.row(label, f"{optics.modality} model{named}: {by_extents(tuple(psf.shape))} voxels")
+    for caution in cautions if label else ():
+        report.warn(caution)
     psf = _cropped(psf, stack.spatial_shape[-psf.ndim :], options.boundary, report)
     return np.asarray((psf / psf.sum()).numpy(), dtype=np.float32)

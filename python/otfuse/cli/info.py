@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import math
+
 from otfuse.cli import _arguments as arg
 from otfuse.cli import _optics
 from otfuse.cli._memory import job_memory
 from otfuse.cli._options import DeconvolveOptions
+from otfuse.cli._psf_model import NEEDED, model_shape
 from otfuse.cli._report import Report, by_extents, in_bytes, in_time
 from otfuse.io import Stack, find_provenance, read_stack
 
@@ -82,20 +85,14 @@ def _psf_shape(optics: _optics.JobOptics, stack: Stack) -> tuple[tuple[int, ...]
     """Extents of the PSF that the optics call for, else of one as large as makes a difference."""
     nz, ny, nx = stack.spatial_shape
     flat = nz == 1
-    if optics.missing(flat) or optics.modality not in _optics.MODALITIES:
+    if optics.missing(flat) or optics.modality not in NEEDED:
         full = (2 * nz - 1, ny, nx)
         return (full[1:] if flat else full), "an assumed"
-    from otfuse.psf import default_shape
-
     dz, dy, dx = optics.voxel
-    wanted = default_shape(
-        (nz, ny, nx),
-        (dz or 1.0, dy or 1.0, dx or 1.0),
-        na=optics.na or 0.0,
-        wavelength=max(value or 0.0 for value in optics.wavelengths),
-        immersion_index=optics.immersion_index or 0.0,
-        modality=optics.modality,
-        pinhole=optics.pinholes[0] if optics.pinholes else None,
-        sheet_thickness=optics.sheet_thickness,
+    voxel = (dz or 1.0, dy or 1.0, dx or 1.0)
+    channels = (optics.of_channel(channel) for channel in range(stack.data.shape[1]))
+    wanted = max(
+        (model_shape(optics.modality, (nz, ny, nx), voxel, values) for values in channels),
+        key=math.prod,
     )
     return (wanted[1:] if flat else wanted), "the modelled"

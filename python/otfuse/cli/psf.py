@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,13 +12,14 @@ from typer import Option
 
 from otfuse.cli import _arguments as arg
 from otfuse.cli._errors import UsageError
+from otfuse.cli._psf_model import NEEDED, finest_voxel, make_psf, model_shape
 from otfuse.cli._report import Report, by_extents
 from otfuse.io import Stack, check_target, provenance, read_stack, write_stack
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_EXTENT, _OPTICS, _SAMPLE = "Extent", "Optics (micrometres)", "Sample (micrometres)"
+_EXTENT, _OPTICS = "Extent", "Optics (micrometres)"
 _OPTIONS = {
     "na": "--na",
     "wavelength": "--wavelength",
@@ -29,12 +29,6 @@ _OPTIONS = {
     "sheet_thickness": "--sheet-thickness",
     "voxel": "--voxel",
 }
-_NEEDED = {
-    "widefield": (),
-    "confocal": ("excitation_wavelength", "pinhole"),
-    "lightsheet": ("sheet_thickness",),
-}
-
 Output = Annotated[Path, Option("--output", "-o", metavar="PSF.tif", help="The PSF.")]
 Shape = Annotated[
     str | None, Option(metavar="Z,Y,X", help="Extents in voxels.", rich_help_panel=_EXTENT)
@@ -49,24 +43,17 @@ Image = Annotated[
 ]
 Wavelength = Annotated[float | None, Option(metavar="W", help="Emission.", rich_help_panel=_OPTICS)]
 ExcitationWavelength = Annotated[
-    float | None, Option(metavar="W", help="Laser, for confocal.", rich_help_panel=_OPTICS)
+    float | None,
+    Option(
+        metavar="W", help="Laser; for confocal, spinningdisk, twophoton.", rich_help_panel=_OPTICS
+    ),
 ]
 Pinhole = Annotated[
     float | None,
-    Option(metavar="D", help="Diameter at the specimen, for confocal.", rich_help_panel=_OPTICS),
-]
-SampleIndex = Annotated[
-    float | None,
-    Option(metavar="N", help="Index of the mounting medium.", rich_help_panel=_SAMPLE),
-]
-Depth = Annotated[
-    float,
-    Option(metavar="D", help="Depth below the coverslip, in that medium.", rich_help_panel=_SAMPLE),
-]
-Coverslip = Annotated[
-    float | None,
     Option(
-        metavar="T", help="Its thickness, if not the 170 of the design.", rich_help_panel=_SAMPLE
+        metavar="D",
+        help="Diameter at the specimen; for confocal, spinningdisk.",
+        rich_help_panel=_OPTICS,
     ),
 ]
 
@@ -85,13 +72,15 @@ class _Recipe:
     sample_index: float | None = None
     depth: float = 0.0
     coverslip: float | None = None
+    vectorial: bool = False
     voxel: tuple[float | None, ...] = (None, None, None)
     sources: dict[str, str] = field(default_factory=dict)
 
     def missing(self) -> list[str]:
         """Options that nobody gave and the model needs."""
-        needed = ("na", "wavelength", "immersion_index", *_NEEDED[self.modality or "widefield"])
-        absent = [_OPTIONS[name] for name in needed if getattr(self, name) is None]
+        needed = ("na", "immersion_index", *NEEDED[self.modality or "widefield"])
+        unknown = {name for name in needed if getattr(self, name) is None}
+        absent = [option for name, option in _OPTIONS.items() if name in unknown]
         return absent if all(edge is not None for edge in self.voxel) else [*absent, "--voxel"]
 
 
@@ -107,14 +96,16 @@ def psf_command(
     excitation_wavelength: ExcitationWavelength = None,
     pinhole: Pinhole = None,
     sheet_thickness: arg.SheetThickness = None,
-    sample_index: SampleIndex = None,
-    depth: Depth = 0.0,
-    coverslip: Coverslip = None,
+    vectorial: arg.Vectorial = False,
+    sample_index: arg.SampleIndex = None,
+    depth: arg.Depth = 0.0,
+    coverslip: arg.Coverslip = None,
     overwrite: arg.Overwrite = False,
 ) -> None:
     """Write the PSF of a microscope, from its optics.
 
-    Scalar Gibson-Lanni model; the centre is at half the extents, rounded down, the sum is 1.
+    Gibson-Lanni model, scalar or vectorial; the centre is at half the extents, rounded down, the
+    sum is 1.
     """
     if shape is None and image is None:
         raise UsageError("psf: --shape Z,Y,X or --image IMAGE must be given, got neither")
@@ -123,14 +114,16 @@ def psf_command(
     check_target(output, overwrite=overwrite)
     recipe = _Recipe(
         modality, na, wavelength, immersion_index, excitation_wavelength, pinhole, sheet_thickness,
-        sample_index, depth, coverslip,
+        sample_index, depth, coverslip, vectorial,
     )  # fmt: skip
     if voxel is not None:
         recipe.voxel = _triple("--voxel", voxel)
     stack = None if image is None else read_stack(image, mmap=True)
     _complete(recipe, stack)
     extents = _extents(recipe, shape, stack)
-    psf, cautions = _model(recipe, extents)
+    psf, cautions = make_psf(
+        recipe.modality or "widefield", extents, _known(recipe.voxel), vars(recipe)
+    )
     report = Report()
     _report_recipe(recipe, report)
     for caution in (*cautions, *_sampling(recipe)):
@@ -170,9 +163,9 @@ def _complete(recipe: _Recipe, stack: Stack | None) -> None:
             recipe.sources["voxel"] = stack.voxel_source
     if recipe.modality is None:
         recipe.modality, recipe.sources["modality"] = "widefield", "assumed"
-    if recipe.modality not in _NEEDED:
+    if recipe.modality not in NEEDED:
         raise UsageError(
-            f"psf: --modality must be one of {', '.join(_NEEDED)}, got {recipe.modality} "
+            f"psf: --modality must be one of {', '.join(NEEDED)}, got {recipe.modality} "
             f"({recipe.sources.get('modality', '--modality')})"
         )
     if recipe.missing():
@@ -194,25 +187,12 @@ def _extents(recipe: _Recipe, shape: str | None, stack: Stack | None) -> tuple[i
         if any(n < 1 or n != int(n) for n in extents):
             raise UsageError(f"psf: --shape must be three whole numbers above 0, got {shape}")
         return tuple(int(n) for n in extents)
-    from otfuse.psf import default_shape
-
-    assert stack is not None
-    return default_shape(
-        stack.spatial_shape,
-        _known(recipe.voxel),
-        modality=recipe.modality or "widefield",
-        pinhole=recipe.pinhole,
-        sheet_thickness=recipe.sheet_thickness,
-        **_lens(recipe),
-    )
+    assert stack is not None and recipe.modality is not None
+    return model_shape(recipe.modality, stack.spatial_shape, _known(recipe.voxel), vars(recipe))
 
 
 def _known(voxel: Sequence[float | None]) -> list[float]:
     return [edge for edge in voxel if edge is not None]
-
-
-def _lens(recipe: _Recipe) -> dict[str, Any]:
-    return {name: getattr(recipe, name) for name in ("na", "wavelength", "immersion_index")}
 
 
 def _report_recipe(recipe: _Recipe, report: Report) -> None:
@@ -234,37 +214,17 @@ def _report_recipe(recipe: _Recipe, report: Report) -> None:
             shown = value if isinstance(value, str) else f"{value:g}"
             source = recipe.sources.get(name)
             lines.append(f"{label} {shown}{unit}" + (f" ({source})" if source else ""))
+    if recipe.vectorial:
+        lines.append("vectorial model")
     source = recipe.sources.get("voxel", "--voxel")
     report.row("optics", *lines)
     edges = ", ".join(f"{edge:g}" for edge in _known(recipe.voxel))
     report.row("voxel", f"{edges} µm (z, y, x; {source})")
 
 
-def _model(recipe: _Recipe, extents: tuple[int, ...]) -> tuple[Tensor, list[str]]:
-    """Return the PSF, and what the model warns of."""
-    from otfuse import psf as models
-
-    modality = recipe.modality or "widefield"
-    make: Any = {
-        "widefield": models.widefield,
-        "confocal": models.confocal,
-        "lightsheet": models.light_sheet,
-    }[modality]
-    names = (*_NEEDED[modality], "sample_index", "depth", "coverslip")
-    extra = {name: getattr(recipe, name) for name in names}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        psf: Tensor = make(extents, _known(recipe.voxel), **_lens(recipe), **extra)
-    return psf, [str(warning.message) for warning in caught]
-
-
 def _sampling(recipe: _Recipe) -> list[str]:
     """Return a warning where the voxels are too large for the optics."""
-    from otfuse.psf import nyquist
-
-    light = recipe.excitation_wavelength if recipe.modality == "confocal" else recipe.wavelength
-    lens = {**_lens(recipe), "wavelength": light}
-    dz, dxy = nyquist(**lens, modality=recipe.modality or "widefield")
+    dz, dxy = finest_voxel(recipe.modality or "widefield", vars(recipe))
     limits = zip("zyx", _known(recipe.voxel), (dz, dxy, dxy), strict=True)
     coarse = [
         f"{axis} {edge:g} µm (Nyquist {most:.3g} µm)"

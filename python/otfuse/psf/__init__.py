@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Point spread functions: models from physics, and what is done to measured ones."""
 
+from ._optics import SphericalAberrationWarning
 from .arrays import center, crop, in_focus_slice, resample
 from .extent import MODALITIES, default_shape, nyquist
-from .models import airy_unit, confocal, gaussian, light_sheet, widefield
+from .models import airy_unit, gaussian, light_sheet, widefield
+from .scanning import confocal, spinning_disk, two_photon
 
 __all__ = [
     "MODALITIES",
+    "SphericalAberrationWarning",
     "airy_unit",
     "center",
     "confocal",
@@ -17,5 +20,7 @@ __all__ = [
     "light_sheet",
     "nyquist",
     "resample",
+    "spinning_disk",
+    "two_photon",
     "widefield",
 ]

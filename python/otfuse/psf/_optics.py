@@ -17,6 +17,10 @@ Scalar = float | Tensor
 _LONGEST_WAVELENGTH = 10.0
 
 
+class SphericalAberrationWarning(UserWarning):
+    """The aperture exceeds what the sample can carry: the PSF is aberrated and its rim weak."""
+
+
 @dataclass(frozen=True)
 class Aberration:
     """What lies between the specimen and the immersion medium."""
@@ -24,8 +28,8 @@ class Aberration:
     sample_index: Scalar | None = None
     depth: Scalar = 0.0
     coverslip: Scalar | None = None
-    coverslip_design: float = 170.0
-    coverslip_index: float = 1.515
+    coverslip_design: Scalar = 170.0
+    coverslip_index: Scalar = 1.515
 
 
 @dataclass(frozen=True)
@@ -39,15 +43,22 @@ class Lens:
     depth: Tensor
     coverslip_excess: Tensor | None  # thickness beyond the design, None: as designed
     coverslip_index: Tensor
+    vectorial: bool
 
     @property
     def wavenumber(self) -> Tensor:
         """Wavenumber in vacuum, radians per micrometre."""
         return 2 * math.pi / self.wavelength
 
-    def at(self, wavelength: Tensor) -> Lens:
+    @property
+    def v_per_length(self) -> Tensor:
+        """The reduced radius v = k NA r of one micrometre."""
+        return self.wavenumber * self.na
+
+    def at(self, wavelength: Scalar) -> Lens:
         """Return the same objective for light of another wavelength."""
-        return replace(self, wavelength=wavelength)
+        light = torch.as_tensor(wavelength, dtype=torch.float64, device=self.na.device)
+        return replace(self, wavelength=light)
 
     @property
     def aberrated(self) -> bool:
@@ -61,12 +72,13 @@ def lens(
     wavelength: Scalar,
     immersion_index: Scalar,
     aberration: Aberration,
+    vectorial: bool = False,
     device: torch.device | str | None = None,
 ) -> Lens:
     """Return the checked parameters; warn where the sample cannot hold the whole aperture."""
     check_objective(function, na, wavelength, immersion_index)
-    check_aberration(function, na, aberration)
-    given = (na, wavelength, immersion_index, aberration.sample_index, aberration.depth)
+    check_aberration(function, na, aberration, vectorial)
+    given = (na, wavelength, immersion_index, *vars(aberration).values())
     on = device or next((v.device for v in given if isinstance(v, Tensor)), None)
 
     def scalar(value: Scalar) -> Tensor:
@@ -77,18 +89,17 @@ def lens(
     bends = sample is not None and (
         _learned(sample, depth) or (plain(depth) > 0 and plain(sample) != plain(immersion_index))
     )
-    cover = aberration.coverslip
-    thick = cover is not None and (_learned(cover) or plain(cover) != aberration.coverslip_design)
+    cover, design = aberration.coverslip, aberration.coverslip_design
+    thick = cover is not None and (_learned(cover, design) or plain(cover) != plain(design))
     return Lens(
         na=scalar(na),
         wavelength=scalar(wavelength),
         immersion_index=scalar(immersion_index),
         sample_index=scalar(sample) if sample is not None and bends else None,
         depth=scalar(depth),
-        coverslip_excess=(
-            scalar(cover) - aberration.coverslip_design if cover is not None and thick else None
-        ),
+        coverslip_excess=(scalar(cover) - scalar(design) if cover is not None and thick else None),
         coverslip_index=scalar(aberration.coverslip_index),
+        vectorial=vectorial,
     )
 
 
@@ -122,11 +133,23 @@ def check_pinhole(function: str, pinhole: Scalar) -> None:
     if not (math.isfinite(diameter) and diameter >= 0):
         raise ValueError(
             f"{function}: pinhole must be finite and not negative, got {diameter:g}; it is the "
-            "diameter in the object, in micrometres"
+            "diameter in Airy units, which airy_unit() gives in micrometres"
         )
 
 
-def check_aberration(function: str, na: Scalar, aberration: Aberration) -> None:
+def check_spacing(function: str, spacing: Scalar) -> None:
+    """Refuse pinholes that overlap."""
+    distance = plain(spacing)
+    if not distance >= 1:
+        raise ValueError(
+            f"{function}: pinhole_spacing must be at least 1, got {distance:g}; it is the distance "
+            "between the pinholes over their diameter"
+        )
+
+
+def check_aberration(
+    function: str, na: Scalar, aberration: Aberration, vectorial: bool = False
+) -> None:
     """Refuse impossible samples and coverslips; warn when the aperture exceeds the sample index."""
     na, depth = plain(na), plain(aberration.depth)
     if not (math.isfinite(depth) and depth >= 0):
@@ -138,17 +161,19 @@ def check_aberration(function: str, na: Scalar, aberration: Aberration) -> None:
             warnings.warn(
                 f"{function}: na {na:g} exceeds sample_index {sample:g}; the sample carries an "
                 f"aperture of {sample:g} only, expect spherical aberration and a weaker rim",
-                stacklevel=3,
+                SphericalAberrationWarning,
+                stacklevel=4,
             )
     elif depth > 0:
         raise ValueError(
             f"{function}: depth must come with sample_index, got depth {depth:g} and no "
             "sample_index; pass the refractive index of the medium that the specimen lies in"
         )
-    if aberration.coverslip is None:
+    if aberration.coverslip is not None:
+        positive(function, "coverslip", aberration.coverslip)
+        positive(function, "coverslip_design", aberration.coverslip_design)
+    elif not vectorial:
         return
-    positive(function, "coverslip", plain(aberration.coverslip))
-    positive(function, "coverslip_design", aberration.coverslip_design)
     glass = plain(aberration.coverslip_index)
     check_index(function, "coverslip_index", glass)
     if na >= glass:
@@ -158,22 +183,14 @@ def check_aberration(function: str, na: Scalar, aberration: Aberration) -> None:
         )
 
 
-def check_grid(
-    function: str, shape: Sequence[int], voxel: Sequence[float]
-) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
-    """Return shape and voxel as (z, y, x) triples of positive numbers."""
-    nz, ny, nx = check_shape(function, "shape", shape)
-    return (nz, ny, nx), check_voxel(function, "voxel", voxel)
-
-
-def check_shape(function: str, name: str, shape: Sequence[int]) -> tuple[int, ...]:
+def check_shape(function: str, name: str, shape: Sequence[int]) -> tuple[int, int, int]:
     """Return the three extents of a volume as positive ints."""
     extents = tuple(int(n) for n in shape)
     if len(extents) != 3 or min(extents) < 1 or any(int(n) != n for n in shape):
         raise ValueError(
             f"{function}: {name} must be three positive integers (z, y, x), got {tuple(shape)}"
         )
-    return extents
+    return extents[0], extents[1], extents[2]
 
 
 def check_voxel(function: str, name: str, voxel: Sequence[float]) -> tuple[float, float, float]:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""PSF models: widefield, confocal and light sheet by the scalar Gibson-Lanni integral, Gaussian."""
+"""PSF models of microscopes that image a plane at once, by diffraction integrals, and a Gaussian.
+
+`scanning` has those of microscopes that focus their light.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ import torch
 from torch import Tensor
 
 from . import _optics as optics
-from ._diffraction import disc_mean, interpolate, radial_intensity
+from ._diffraction import radial_intensity
 from ._optics import Aberration, Lens, Scalar
+from ._radial import Radial
+from ._render import Canvas
 
 Shape = Sequence[int]
 Voxel = Sequence[float]
@@ -26,22 +31,25 @@ def widefield(
     sample_index: Scalar | None = None,
     depth: Scalar = 0.0,
     coverslip: Scalar | None = None,
-    coverslip_design: float = 170.0,
-    coverslip_index: float = 1.515,
+    coverslip_design: Scalar = 170.0,
+    coverslip_index: Scalar = 1.515,
+    vectorial: bool = False,
+    pixel_integrated: bool = False,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
 ) -> Tensor:
     """Return the PSF of a widefield microscope.
 
-    The scalar Gibson-Lanni model with a pupil of constant amplitude, intensity at the voxel
-    centres. The axial zero is the stage position of least wavefront error, so spherical
-    aberration changes the shape of the PSF and does not move it. Summed over an unbounded plane
-    the light is the same in every plane: a widefield PSF does not decay along z.
+    The Gibson-Lanni model with a pupil of constant amplitude (Born and Wolf's where no layer
+    aberrates), or its vectorial counterpart after Richards and Wolf. The axial zero is the stage
+    position of least wavefront error, so spherical aberration changes the shape of the PSF and
+    does not move it. Summed over an unbounded plane the light is the same in every plane: a
+    widefield PSF does not decay along z.
 
     Parameters
     ----------
     shape : (kz, ky, kx)
-        Extents of the PSF; `default_shape` proposes them.
+        Extents of the PSF; `default_shape` proposes them. One plane is the PSF in focus.
     voxel : (dz, dy, dx)
         Edges of a voxel in micrometres.
     na, wavelength, immersion_index : float or 0-d Tensor
@@ -50,14 +58,24 @@ def widefield(
     sample_index, depth : float or 0-d Tensor
         Index of the medium around the specimen, and how far below the coverslip (micrometres)
         the emitter lies in it. Without them the sample matches the immersion.
-    coverslip, coverslip_design, coverslip_index : float
+    coverslip, coverslip_design, coverslip_index : float or 0-d Tensor
         Thickness in use and thickness that the objective is made for (micrometres), index of the
         glass. Without `coverslip` it is as designed.
+    vectorial : bool
+        Polarisation, the aplanatic lens and Fresnel's transmission through the coverslip taken
+        into account, for light of every polarisation and dipoles of every direction. It matters
+        from an aperture of about 0.7 times the index on. An objective without coverslip has the
+        `coverslip_index` of its immersion.
+    pixel_integrated : bool
+        The mean over each pixel's area instead of the value at its centre.
+    dtype : torch.dtype
+        Of the result; the model itself is computed in float64.
+    device : torch.device, optional
+        Where to compute; that of the first tensor among the parameters if not given.
 
     Returns
     -------
-    Tensor, shape (kz, ky, kx), sum 1, centre at k // 2.  Differentiable in: na, wavelength,
-    immersion_index, sample_index, depth, coverslip.
+    Tensor, shape (kz, ky, kx), sum 1, centre at k // 2.  Differentiable in every optical parameter.
 
     Raises
     ------
@@ -65,73 +83,17 @@ def widefield(
 
     Warns
     -----
-    UserWarning  if na exceeds sample_index.
+    SphericalAberrationWarning  if na exceeds sample_index.
 
     References
     ----------
-    Gibson & Lanni 1992, J. Opt. Soc. Am. A 9, 154; Born & Wolf, section 8.8.
+    Gibson & Lanni 1992, J. Opt. Soc. Am. A 9, 154; Born & Wolf, section 8.8; Richards & Wolf 1959,
+    Proc. R. Soc. A 253, 358; Torok & Varga 1997, Appl. Opt. 36, 2305.
     """
-    aberration = Aberration(sample_index, depth, coverslip, coverslip_design, coverslip_index)
-    extents, edges = optics.check_grid("widefield", shape, voxel)
-    objective = optics.lens("widefield", na, wavelength, immersion_index, aberration, device)
-    return _assemble(_quarter(extents, edges, objective), extents, objective, dtype)
-
-
-def confocal(
-    shape: Shape,
-    voxel: Voxel,
-    *,
-    na: Scalar,
-    wavelength: Scalar,
-    excitation_wavelength: Scalar,
-    pinhole: Scalar | None = None,
-    immersion_index: Scalar = 1.515,
-    sample_index: Scalar | None = None,
-    depth: Scalar = 0.0,
-    coverslip: Scalar | None = None,
-    coverslip_design: float = 170.0,
-    coverslip_index: float = 1.515,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str | None = None,
-) -> Tensor:
-    """Return the PSF of a confocal microscope: focused excitation times detection by a pinhole.
-
-    `h(r, z) = h_excitation(r, z) * mean of h_emission(., z) over the pinhole around r`, both by
-    the model of `widefield`.
-
-    Parameters
-    ----------
-    excitation_wavelength : float or 0-d Tensor
-        Wavelength of the laser in vacuum, micrometres.
-    pinhole : float or 0-d Tensor
-        Diameter of the pinhole projected into the object (divided by the magnification),
-        micrometres; 0 is the limit of a point. Default: one Airy unit, `airy_unit(na, wavelength)`.
-    shape, voxel, na, wavelength, immersion_index, sample_index, depth, coverslip
-        As in `widefield`; wavelength is that of the emission.
-
-    Returns
-    -------
-    Tensor, shape (kz, ky, kx), sum 1, centre at k // 2.  Differentiable in the optical parameters.
-
-    Raises
-    ------
-    ValueError  if na exceeds immersion_index, or a value is physically impossible.
-
-    References
-    ----------
-    Wilson & Sheppard 1984, Theory and Practice of Scanning Optical Microscopy.
-    """
-    aberration = Aberration(sample_index, depth, coverslip, coverslip_design, coverslip_index)
-    extents, edges = optics.check_grid("confocal", shape, voxel)
-    optics.check_wavelength("confocal", "excitation_wavelength", excitation_wavelength)
-    emission = optics.lens("confocal", na, wavelength, immersion_index, aberration, device)
-    if pinhole is None:
-        pinhole = airy_unit(emission.na, emission.wavelength)
-    optics.check_pinhole("confocal", pinhole)
-    laser = torch.as_tensor(excitation_wavelength, dtype=torch.float64, device=emission.na.device)
-    detected = _quarter(extents, edges, emission, pinhole)
-    excited = _quarter(extents, edges, emission.at(laser))
-    return _assemble(detected * excited, extents, emission, dtype)
+    canvas = Canvas.checked("widefield", shape, voxel, pixel_integrated)
+    layers = Aberration(sample_index, depth, coverslip, coverslip_design, coverslip_index)
+    lens = optics.lens("widefield", na, wavelength, immersion_index, layers, vectorial, device)
+    return canvas.draw([detection(canvas, lens)], lens, dtype)
 
 
 def light_sheet(
@@ -145,8 +107,10 @@ def light_sheet(
     sample_index: Scalar | None = None,
     depth: Scalar = 0.0,
     coverslip: Scalar | None = None,
-    coverslip_design: float = 170.0,
-    coverslip_index: float = 1.515,
+    coverslip_design: Scalar = 170.0,
+    coverslip_index: Scalar = 1.515,
+    vectorial: bool = False,
+    pixel_integrated: bool = False,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
 ) -> Tensor:
@@ -159,26 +123,27 @@ def light_sheet(
     ----------
     sheet_thickness : float or 0-d Tensor
         Full width at half maximum of the sheet along z, micrometres.
-    shape, voxel, na, wavelength, immersion_index, sample_index, depth, coverslip
+    shape, voxel, na, wavelength, immersion_index, sample_index, depth, coverslip,
+    coverslip_design, coverslip_index, vectorial, pixel_integrated, dtype, device
         As in `widefield`, for the detection objective.
 
     Returns
     -------
-    Tensor, shape (kz, ky, kx), sum 1, centre at k // 2.  Differentiable in the optical parameters.
+    Tensor, shape (kz, ky, kx), sum 1, centre at k // 2.  Differentiable in every optical parameter.
 
     Raises
     ------
     ValueError  if na exceeds immersion_index, or a value is physically impossible.
+
+    Warns
+    -----
+    SphericalAberrationWarning  if na exceeds sample_index.
     """
-    aberration = Aberration(sample_index, depth, coverslip, coverslip_design, coverslip_index)
-    extents, edges = optics.check_grid("light_sheet", shape, voxel)
+    canvas = Canvas.checked("light_sheet", shape, voxel, pixel_integrated)
+    layers = Aberration(sample_index, depth, coverslip, coverslip_design, coverslip_index)
     optics.positive("light_sheet", "sheet_thickness", sheet_thickness)
-    objective = optics.lens("light_sheet", na, wavelength, immersion_index, aberration, device)
-    quarter = _quarter(extents, edges, objective)
-    thickness = torch.as_tensor(sheet_thickness, dtype=torch.float64, device=quarter.device)
-    heights = _heights(extents[0], edges[0], objective)
-    sheet = torch.exp2(-((2 * heights / thickness) ** 2))[:, None, None]
-    return _assemble(quarter * sheet, extents, objective, dtype)
+    lens = optics.lens("light_sheet", na, wavelength, immersion_index, layers, vectorial, device)
+    return canvas.draw([detection_in_sheet(canvas, lens, sheet_thickness)], lens, dtype)
 
 
 def gaussian(
@@ -227,51 +192,15 @@ def airy_unit(na: Scalar, wavelength: Scalar) -> Scalar:
     return 1.2196698912665045 * wavelength / na
 
 
-def _heights(planes: int, dz: float, objective: Lens) -> Tensor:
-    """Return the stage positions that differ: all of them, or one side where the two are equal."""
-    centre = planes // 2
-    first = -centre if objective.aberrated else 0
-    last = planes - 1 - centre if objective.aberrated else max(centre, planes - 1 - centre)
-    steps = torch.arange(first, last + 1, dtype=torch.float64, device=objective.na.device)
-    return steps * dz
+def detection(canvas: Canvas, lens: Lens, margin: float = 0.0) -> Radial:
+    """Return the intensity of one lens, `margin` (in v) farther than the canvas asks for."""
+    v_max = canvas.reach(lens) + margin
+    return Radial(radial_intensity(lens, v_max, canvas.heights(lens)), lens.v_per_length)
 
 
-def _quarter(
-    extents: tuple[int, int, int],
-    edges: tuple[float, float, float],
-    objective: Lens,
-    pinhole: Scalar | None = None,
-) -> Tensor:
-    """Return the intensity in one quadrant of the planes that differ: (z, y, x)."""
-    heights = _heights(extents[0], edges[0], objective)
-    y, x = (
-        torch.arange(n // 2 + 1, dtype=torch.float64, device=heights.device) * d
-        for n, d in zip(extents[1:], edges[1:], strict=True)
-    )
-    v = objective.wavenumber * objective.na * torch.hypot(y[:, None], x).flatten()
-    v_max = float(v.detach().max())
-    if pinhole is None or optics.plain(pinhole) == 0:
-        profile = radial_intensity(objective, v_max, heights)
-    else:
-        radius = objective.wavenumber * objective.na * pinhole / 2
-        profile = radial_intensity(objective, v_max + float(radius.detach()) + 1, heights)
-        profile = disc_mean(profile, radius, v_max)
-    return interpolate(profile, v).T.reshape(len(heights), len(y), len(x))
-
-
-def _assemble(
-    quarter: Tensor, extents: tuple[int, int, int], objective: Lens, dtype: torch.dtype
-) -> Tensor:
-    """Return the whole PSF, normalised, out of a quadrant of the planes that differ."""
-    device = quarter.device
-    z, y, x = (torch.arange(n, device=device) - n // 2 for n in extents)
-    z = z + extents[0] // 2 if objective.aberrated else z.abs()
-    y, x = y.abs(), x.abs()
-    counts = [
-        torch.bincount(index, minlength=n).to(quarter.dtype)
-        for index, n in zip((z, y, x), quarter.shape, strict=True)
-    ]
-    total = torch.einsum("zyx,z,y,x->", quarter, *counts)
-    quarter = (quarter / total).to(dtype)
-    # Lines grow first: gathering along x is the slow one, y and z copy whole lines and planes.
-    return quarter.index_select(2, x).index_select(1, y).index_select(0, z)
+def detection_in_sheet(canvas: Canvas, lens: Lens, thickness: Scalar) -> Radial:
+    """Return the intensity of one lens under a sheet of light."""
+    wide = detection(canvas, lens)
+    width = torch.as_tensor(thickness, dtype=torch.float64, device=lens.na.device)
+    sheet = torch.exp2(-((2 * canvas.heights(lens) / width) ** 2))
+    return Radial(wide.profile * sheet, wide.scale)

@@ -12,6 +12,7 @@ import torch
 import otfuse
 from compare import assert_close, assert_same
 from otfuse import reference
+from otfuse.nn import RLN
 from samples import BOUNDARIES, Sample, image_of, lopsided_psf
 
 # The ops are registered when they are first needed.
@@ -89,6 +90,15 @@ def rl_update_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
     return [(a, b, c), (a, b, None)]
 
 
+def rln_arguments(rng: np.random.Generator) -> list[tuple]:
+    """One view and two, inference being all there is."""
+    arguments = []
+    for views in (1, 2):
+        image = torch.from_numpy(rng.uniform(0, 1, (2, views, 4, 5, 6))).float()
+        arguments.append((image, RLN(views).packed_weights(), 1e-4))
+    return arguments
+
+
 ARGUMENTS = {
     "fft_convolve": fft_convolve_arguments,
     "make_otf": make_otf_arguments,
@@ -96,6 +106,7 @@ ARGUMENTS = {
     "richardson_lucy_backward": backward_arguments,
     "rl_ratio": rl_ratio_arguments,
     "rl_update": rl_update_arguments,
+    "rln": rln_arguments,
 }
 
 

@@ -13,6 +13,24 @@
 namespace py = pybind11;
 
 namespace otfuse {
+
+// OpenMP's worker threads do not survive a fork: a child that asks for them waits
+// forever.
+int usable_threads(int threads) {
+  static std::atomic<pid_t> owner{0};
+  if (threads <= 1) return 1;
+  pid_t expected = 0;
+  if (!owner.compare_exchange_strong(expected, getpid()) && expected != getpid()) {
+    throw std::runtime_error(
+        "otfuse: this process was forked from one that had already used several threads, "
+        "got "
+        "num_threads " +
+        std::to_string(threads) +
+        "; start processes with the 'spawn' method or call torch.set_num_threads(1)");
+  }
+  return threads;
+}
+
 namespace {
 
 using Triple = std::array<int64_t, 3>;
@@ -44,23 +62,6 @@ T* to_pointer(uintptr_t p) {
 template <class F>
 auto with_real(bool is_double, F f) {
   return is_double ? f(double()) : f(float());
-}
-
-// OpenMP's worker threads do not survive a fork: a child that asks for them waits
-// forever.
-int usable_threads(int threads) {
-  static std::atomic<pid_t> owner{0};
-  if (threads <= 1) return 1;
-  pid_t expected = 0;
-  if (!owner.compare_exchange_strong(expected, getpid()) && expected != getpid()) {
-    throw std::runtime_error(
-        "otfuse: this process was forked from one that had already used several threads, "
-        "got "
-        "num_threads " +
-        std::to_string(threads) +
-        "; start processes with the 'spawn' method or call torch.set_num_threads(1)");
-  }
-  return threads;
 }
 
 bool python_interrupted() {

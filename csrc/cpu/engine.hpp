@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/params.hpp"
+#include "core/rln_params.hpp"
 
 namespace otfuse {
 
@@ -41,6 +42,8 @@ struct Engine {
   void (*rl_ratio)(const RlRatioParams<real_t>&);
   void (*rl_update)(const RlUpdateParams<real_t>&);
   int64_t (*next_fast_extent)(int64_t n);
+  void (*rln)(const RlnParams&);  // this and the next one: none in double precision
+  int64_t (*rln_bytes)(const RlnParams&);
 };
 
 // The engine in force: the best instruction set of this processor, or what OTFUSE_SIMD or

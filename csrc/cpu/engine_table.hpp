@@ -3,11 +3,16 @@
 // set.
 #pragma once
 
+#include <type_traits>
+
 #include "cpu/engine.hpp"
 #include "cpu/pointwise.hpp"
 #include "cpu/richardson_lucy.hpp"
 
 OTFUSE_BEGIN_ISA_NAMESPACE
+
+void rln(const RlnParams& p);
+int64_t rln_bytes(const RlnParams& p);
 
 template <class real_t>
 int64_t otf_size(const Extents& grid) {
@@ -21,9 +26,18 @@ int64_t fast_extent(int64_t n) {
 
 template <class real_t>
 constexpr Engine<real_t> make_engine() {
-  return {Simd<real_t>::kLanes, otf_size<real_t>,        make_otf<real_t>,
-          fft_convolve<real_t>, richardson_lucy<real_t>, richardson_lucy_bytes<real_t>,
-          rl_ratio<real_t>,     rl_update<real_t>,       fast_extent<real_t>};
+  constexpr bool single = std::is_same_v<real_t, float>;
+  return {Simd<real_t>::kLanes,
+          otf_size<real_t>,
+          make_otf<real_t>,
+          fft_convolve<real_t>,
+          richardson_lucy<real_t>,
+          richardson_lucy_bytes<real_t>,
+          rl_ratio<real_t>,
+          rl_update<real_t>,
+          fast_extent<real_t>,
+          single ? rln : nullptr,
+          single ? rln_bytes : nullptr};
 }
 
 OTFUSE_END_ISA_NAMESPACE

@@ -82,3 +82,15 @@ def rl_update_cpu(
     out: int,
     threads: int,
 ) -> None: ...
+def rln_cpu(
+    extent: Triple,
+    batch: int,
+    views: int,
+    image: int,
+    weights: int,
+    n_weights: int,
+    denominator: float,
+    out: int,
+    threads: int,
+) -> None: ...
+def rln_bytes_cpu(extent: Triple, views: int) -> int: ...

@@ -11,6 +11,7 @@ from otfuse.functional.otf import Otf
 from otfuse.functional.plan import MemoryPlan, plan_richardson_lucy
 from otfuse.functional.richardson_lucy import richardson_lucy
 from otfuse.functional.rl_pointwise import rl_ratio, rl_update
+from otfuse.functional.rln import pack_rln_weights, rln, rln_bytes
 from otfuse.functional.space_varying import (
     space_varying_convolve,
     space_varying_richardson_lucy,
@@ -30,12 +31,15 @@ __all__ = [
     "landweber",
     "multiview_richardson_lucy",
     "next_fast_shape",
+    "pack_rln_weights",
     "plan_richardson_lucy",
     "richardson_lucy",
     "rl_ratio",
     "rl_update",
     "space_varying_convolve",
     "space_varying_richardson_lucy",
+    "rln",
+    "rln_bytes",
     "tikhonov",
     "wiener",
 ]

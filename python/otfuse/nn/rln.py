@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, conv_transpose3d, softplus
 
 from otfuse import _checks
+from otfuse.functional import pack_rln_weights, rln
 from otfuse.functional._arrays import back_to_kind, to_tensor
 from otfuse.io import read_tf_checkpoint
 from otfuse.nn._batch_norm import BatchNorm
@@ -152,7 +153,8 @@ class RLN(nn.Module):
         Returns
         -------
         Tensor, shape (batch, 1, nz, ny, nx)
-            Positive everywhere. Differentiable.
+            Positive everywhere. Differentiable; where no gradient is asked for (evaluation mode
+            under `torch.no_grad`), float32 on the CPU is left to the compiled core.
 
         Raises
         ------
@@ -161,6 +163,9 @@ class RLN(nn.Module):
         ValueError
             If it has other axes, another number of views, or an extent below 2.
         """
+        _check_image(image, self.views)
+        if self._fits_core(image):
+            return rln(self._merged(image), self.packed_weights(), denominator=self.denominator)
         return self.restore_and_estimate(image).prediction
 
     def restore_and_estimate(self, image: Tensor) -> Restored:
@@ -177,8 +182,7 @@ class RLN(nn.Module):
             `prediction` and `estimate`, each of shape (batch, 1, nz, ny, nx).
         """
         _check_image(image, self.views)
-        if self.views != self.inner_views:
-            image = image.mean(1, keepdim=True)
+        image = self._merged(image)
         estimate = self._half_resolution(image)
         return Restored(self._full_resolution(image, self._soft(estimate, 9)), estimate)
 
@@ -212,6 +216,30 @@ class RLN(nn.Module):
         with torch.inference_mode():
             result = self(torch.stack(volumes)[None].to(weight))[0, 0]
         return back_to_kind(views[0])(result.to(volumes[0].device))
+
+    def packed_weights(self) -> Tensor:
+        """The weights as `otfuse.functional.rln` takes them, normalisations folded in."""
+        kernels = {k: self._kernel(k) for k in _CHANNELS}
+        norms = self.norm.values()
+        affines = {k: n.affine() for k, n in enumerate(norms) if isinstance(n, BatchNorm)}
+        return pack_rln_weights(kernels, affines)
+
+    def _fits_core(self, image: Tensor) -> bool:
+        """Whether the compiled network serves: inference in float32 on the CPU."""
+        weight = self._kernel(1)
+        wanted = torch.is_grad_enabled() and (
+            image.requires_grad or any(p.requires_grad for p in self.parameters())
+        )
+        return (
+            not self.training
+            and not wanted
+            and image.device.type == weight.device.type == "cpu"
+            and image.dtype == weight.dtype == torch.float32
+            and (torch.compiler.is_compiling() or _checks.values_visible(image))
+        )
+
+    def _merged(self, image: Tensor) -> Tensor:
+        return image if self.views == self.inner_views else image.mean(1, keepdim=True)
 
     def _half_resolution(self, image: Tensor) -> Tensor:
         """The first Richardson-Lucy step: image * back projection of a ratio at half resolution."""

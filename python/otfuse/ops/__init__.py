@@ -5,6 +5,7 @@ from otfuse.ops._fields import engine_grid
 from otfuse.ops.fft_convolve import fft_convolve, make_otf
 from otfuse.ops.richardson_lucy import richardson_lucy, richardson_lucy_bytes
 from otfuse.ops.rl_pointwise import rl_ratio, rl_update
+from otfuse.ops.rln import rln, rln_bytes
 from otfuse.ops.system import clear_cache, next_fast_extent, simd_level, thread_count
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "richardson_lucy_bytes",
     "rl_ratio",
     "rl_update",
+    "rln",
+    "rln_bytes",
     "simd_level",
     "thread_count",
 ]

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""otfuse::rln: (batch, views, z, y, x) to (batch, 1, z, y, x), inference in float32 only."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from otfuse import _C
+from otfuse.ops._registry import operator, register_fake
+
+
+@operator("rln", "(Tensor image, Tensor weights, float denominator) -> Tensor")
+def rln(image: Tensor, weights: Tensor, denominator: float) -> Tensor:
+    """The Richardson-Lucy Network with its normalisations folded in."""
+    image, weights = image.contiguous(), weights.contiguous()
+    if image.dtype != torch.float32 or weights.dtype != torch.float32:
+        raise TypeError(f"rln: tensors must be float32, got {image.dtype} and {weights.dtype}")
+    batch, views, nz, ny, nx = image.shape
+    out = image.new_empty(batch, 1, nz, ny, nx)
+    if batch:
+        _C.rln_cpu(
+            (nz, ny, nx),
+            batch,
+            views,
+            image.data_ptr(),
+            weights.data_ptr(),
+            weights.numel(),
+            denominator,
+            out.data_ptr(),
+            torch.get_num_threads(),
+        )
+    return out
+
+
+@register_fake("rln")
+def _(image: Tensor, weights: Tensor, denominator: float) -> Tensor:
+    return image.new_empty(image.shape[0], 1, *image.shape[2:])
+
+
+def rln_bytes(extents: tuple[int, int, int], views: int) -> int:
+    """Bytes that the op takes besides its arguments and result."""
+    return _C.rln_bytes_cpu(extents, views)

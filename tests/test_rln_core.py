@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The compiled Richardson-Lucy Network against the twin in plain torch."""
+
+import pytest
+import torch
+
+from compare import assert_close, assert_same
+from otfuse import reference
+from otfuse.functional import rln, rln_bytes
+from otfuse.nn import RLN
+from test_rln import DEPTH, made_up, volume
+
+# Even and odd extents, single vectors and their tails, fewer planes than the stages are apart.
+EXTENTS = [(8, 10, 12), (7, 9, 13), (2, 3, 2), (3, 2, 67), (21, 4, 64), (4, 33, 34)]
+
+
+@pytest.mark.parametrize("views", [1, 2])
+@pytest.mark.parametrize("extents", EXTENTS, ids=str)
+def test_every_simd_level(rng, extents, views, simd_level):
+    network = made_up(rng, torch.float32, views=views)
+    image = volume(rng, 2, views, *extents, dtype=torch.float32)
+    weights = {name: values.double() for name, values in network.state_dict().items()}
+    expected = reference.rln(image.double(), weights)["first"]
+    actual = rln(image, network.packed_weights())
+    assert_close(actual, expected, simd_level, factor=DEPTH)
+
+
+def test_softplus_far_out(rng, simd_level):
+    # Kernels of zeros leave the last normalisation's shift: ln(1 + e^shift), averaged.
+    network = made_up(rng, torch.float32)
+    weights = network.state_dict()
+    weights["conv.15.weight"].zero_()
+    weights["norm.16.running_mean"].zero_()
+    for shift in (-200.0, -20.0, -3.0, -0.1, 0.0, 1e-3, 0.7, 5.0, 17.0, 90.0, 1e6):
+        weights["norm.16.bias"].fill_(shift)
+        actual = rln(torch.rand(1, 1, 2, 2, 3), network.packed_weights())
+        expected = torch.nn.functional.softplus(torch.tensor(shift, dtype=torch.float64))
+        error = float((actual.double() - expected).abs().max())
+        assert error <= 5e-7 * max(1.0, abs(shift)), (shift, error)
+
+
+def test_network_uses_it(rng):
+    network = made_up(rng, torch.float32)
+    image = volume(rng, 1, 1, 6, 7, 8, dtype=torch.float32)
+    expected = rln(image, network.packed_weights(), denominator=network.denominator)
+    with torch.no_grad():
+        assert_same(network(image), expected, "inference")
+    assert network(image).grad_fn is not None
+    assert network.requires_grad_(False)(image).grad_fn is None
+
+
+def test_threads_change_nothing(rng):
+    network = made_up(rng, torch.float32)
+    image = volume(rng, 1, 1, 9, 11, 34, dtype=torch.float32)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for n in (1, 2, 3, 13):
+            torch.set_num_threads(n)
+            results.append(rln(image, network.packed_weights()))
+    finally:
+        torch.set_num_threads(before)
+    for result in results[1:]:
+        assert_same(result, results[0], "threads")
+
+
+def test_strided_image(rng):
+    network = made_up(rng, torch.float32)
+    image = volume(rng, 1, 1, 9, 8, 12, dtype=torch.float32).transpose(2, 4)[..., ::2]
+    weights = network.packed_weights()
+    assert_same(rln(image, weights), rln(image.contiguous(), weights), "strided")
+
+
+def test_empty_batch():
+    result = rln(torch.zeros(0, 1, 4, 4, 4), RLN().packed_weights())
+    assert result.shape == (0, 1, 4, 4, 4)
+
+
+def test_not_finite_stays_where_it_reaches(rng):
+    network, image = made_up(rng, torch.float32), torch.rand(1, 1, 2, 2, 80)
+    image[..., 0] = float("nan")
+    result = rln(image, network.packed_weights())
+    assert bool(result[..., :10].isnan().all())
+    assert bool(result[..., 20:].isfinite().all())
+
+
+def test_compile(rng, compiled):
+    network = made_up(rng, torch.float32).requires_grad_(False)
+    image = volume(rng, 1, 1, 4, 6, 8, dtype=torch.float32)
+    assert_close(compiled(network)(image), network(image), "compiled")
+
+
+def test_memory_does_not_grow_with_planes():
+    assert rln_bytes((100, 64, 64)) == rln_bytes((200, 64, 64))
+    # The published rate's volume, image and result counted: at most 60 B a voxel.
+    voxels = 64 * 128 * 128
+    assert rln_bytes((64, 128, 128)) / voxels + 8 <= 60
+    assert rln_bytes((64, 128, 128), 2) < 1.1 * rln_bytes((64, 128, 128))
+
+
+@pytest.mark.parametrize(
+    ("image", "weights", "error", "match"),
+    [
+        (torch.zeros(1, 1, 4, 1, 4), None, ValueError, "each extent at least 2"),
+        (torch.zeros(1, 3, 4, 4, 4), None, ValueError, "1 or 2 views"),
+        (torch.zeros(4, 4, 4), None, ValueError, r"got shape \(4, 4, 4\)"),
+        (torch.zeros(1, 1, 4, 4, 4), torch.zeros(7), ValueError, "weights must hold .* got 7"),
+        (torch.zeros(1, 2, 4, 4, 4), None, ValueError, "weights must hold"),
+        (torch.zeros(1, 1, 4, 4, 4).double(), None, TypeError, "must be float32"),
+    ],
+)
+def test_rejects(image, weights, error, match):
+    weights = RLN().packed_weights() if weights is None else weights
+    with pytest.raises(error, match=match):
+        rln(image, weights)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otfuse.tiling import WINDOWS, Blend, TilePlan, blend, cut, plan_tiles, seam_size
+from otfuse.tiling import WINDOWS, Blend, TilePlan, blend, cut, map_tiles, plan_tiles, seam_size
 from otfuse.tiling.blend import tile_weight
 
 
@@ -154,3 +154,19 @@ def test_rejects_results() -> None:
         list(blend(plan, [np.zeros(12)] * 3))
     with pytest.raises(ValueError, match="window must be one of"):
         Blend(plan, window="square")
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+def test_map_tiles(kind, rng: np.random.Generator) -> None:
+    """Batches of tiles of one shape, in the kind that was given."""
+    whole, seen = rng.normal(size=(50, 41)), []
+    plan = plan_tiles(whole.shape, 16, 4, multiple=4)
+
+    def negative(tiles):
+        assert isinstance(tiles, type(kind(whole)))
+        seen.append(len(tiles))
+        return -tiles
+
+    blocks = list(map_tiles(negative, kind(whole), plan, batch=3))
+    np.testing.assert_allclose(np.concatenate([np.asarray(b) for b in blocks]), -whole, atol=1e-13)
+    assert sum(seen) == len(plan) and max(seen) == 3

@@ -12,22 +12,41 @@ from otfuse.cli._errors import UsageError
 
 @dataclass(frozen=True)
 class Model:
-    """One kind of network.
+    """One kind of network; what is named as `module:name` is imported when it is used.
 
     Attributes
     ----------
     network : str
-        Its class, `module:name`; has `from_pretrained(path)` and `save(path, overwrite, **record)`.
+        Its class; has `from_pretrained(path)` and `save(path, overwrite, **record)`.
+    predict : str
+        Function of (PredictOptions, network, Stack, Report) that restores a stack: an iterator of
+        blocks of time points, (n, nc, nz, ny, nx).
+    normalizations : tuple of str
+        What `--normalize` may be, the default first.
+    tile, overlap : int
+        What `--tile` and `--overlap` are by default.
     """
 
     network: str
+    predict: str
+    normalizations: tuple[str, ...]
+    tile: int
+    overlap: int
 
     def load(self, path: Any) -> Any:
         """The network with the weights of a file."""
         return resolve(self.network).from_pretrained(path)
 
 
-MODELS = {"mrbcr": Model(network="otfuse.nn:MRBCR")}
+MODELS = {
+    "mrbcr": Model(
+        network="otfuse.nn:MRBCR",
+        predict="otfuse.cli._predict_planes:predict_planes",
+        normalizations=("image", "percentile", "tile"),
+        tile=512,
+        overlap=64,
+    ),
+}
 
 
 def find_model(command: str, name: str) -> Model:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Images larger than what is computed at once: plan tiles, cut them, blend their results."""
 
-from otfuse.tiling.blend import WINDOWS, Blend, blend
+from otfuse.tiling.blend import WINDOWS, Blend, blend, map_tiles
 from otfuse.tiling.plan import Tile, TilePlan, cut, plan_tiles
 from otfuse.tiling.seams import Seam, seam_size
 
@@ -13,6 +13,7 @@ __all__ = [
     "TilePlan",
     "blend",
     "cut",
+    "map_tiles",
     "plan_tiles",
     "seam_size",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby, islice
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from otfuse import _checks
 from otfuse.functional._arrays import back_to_kind, to_tensor, working_dtype
-from otfuse.tiling.plan import Tile, TilePlan
+from otfuse.tiling.plan import Tile, TilePlan, cut
 
 WINDOWS = ("linear", "smooth")
 
@@ -128,6 +129,40 @@ def blend(plan: TilePlan, results: Iterable[Any], *, window: str = "linear") -> 
             yield block
     if given != len(plan):
         raise ValueError(f"blend: results must be as many as tiles, got {given} for {len(plan)}")
+
+
+def map_tiles(
+    function: Callable[[Any], Any],
+    array: Any,
+    plan: TilePlan,
+    *,
+    window: str = "linear",
+    batch: int = 1,
+) -> Iterator[Any]:
+    """Blocks of what a function makes of an array, computed tile by tile.
+
+    Parameters
+    ----------
+    function : callable
+        Takes (n, *tile.shape) and gives as much: n tiles of one shape, n up to `batch`.
+    array : numpy or torch array, shape plan.shape
+    plan : TilePlan
+    window : {"linear", "smooth"}
+    batch : int
+        Tiles handed over at once, where neighbours in the plan's order have one shape.
+
+    Yields
+    ------
+    Arrays, as `blend` does.
+    """
+
+    def results() -> Iterator[Any]:
+        for _, alike in groupby(plan, key=lambda tile: tile.shape):
+            while tiles := list(islice(alike, batch)):
+                parts = [to_tensor("map_tiles", "array", cut(array, tile)) for tile in tiles]
+                yield from function(back_to_kind(array)(torch.stack(parts)))
+
+    return blend(plan, results(), window=window)
 
 
 def tile_weight(plan: TilePlan, axis: int, i: int, window: str) -> list[float]:

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The options of `otfuse predict`, and what can be checked of them without the image."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from otfuse.cli._errors import UsageError
+from otfuse.cli._models import Model, find_model
+
+
+@dataclass
+class PredictOptions:
+    """Arguments of `otfuse predict`, those left out replaced by what the model prefers."""
+
+    image: Path
+    output: Path
+    weights: Path
+    model: str
+    tile: int
+    overlap: int
+    normalize: str
+    scale: str
+    axes: str | None = None
+    device: str = "auto"
+    dtype: str = "float32"
+    threads: int | None = None
+    overwrite: bool = False
+    verbose: bool = False
+
+    @property
+    def kind(self) -> Model:
+        """The model of that name."""
+        return find_model("predict", self.model)
+
+    def check(self) -> None:
+        """Refuse what is wrong whatever the image is."""
+        if self.normalize not in self.kind.normalizations:
+            raise UsageError(
+                f"predict: --normalize must be one of {', '.join(self.kind.normalizations)} for "
+                f"{self.model}, got {self.normalize}"
+            )
+        if self.overlap < 0 or self.tile <= self.overlap:
+            raise UsageError(
+                f"predict: --tile must exceed --overlap, and that be at least 0, got tile "
+                f"{self.tile} and overlap {self.overlap}"
+            )
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"predict: --threads must be at least 1, got {self.threads}")
+        if not re.search(r"\.(tiff?|tf8|tf2|btf)$", self.output.name.lower()):
+            raise UsageError(
+                f"predict: --output must end in .tif, .tiff or .ome.tif, got {self.output}"
+            )

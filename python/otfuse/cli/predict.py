@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`otfuse predict`: a stack in, what a trained network makes of it out."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from typer import Option
+
+from otfuse.cli import _arguments as arg
+from otfuse.cli._errors import UsageError
+from otfuse.cli._models import MODELS, find_model, resolve
+from otfuse.cli._predict_options import PredictOptions
+from otfuse.cli._report import Report, in_time, number
+from otfuse.cli.deconvolve import report_image
+from otfuse.io import Stack, Written, check_target, provenance, read_stack, write_stack
+from otfuse.io.tf_checkpoint import find_tf_checkpoint
+
+Weights = Annotated[
+    Path, Option(metavar="PATH", help="A .safetensors file, or a TensorFlow checkpoint.")
+]
+ModelName = Annotated[str, Option(metavar="|".join(MODELS), help="Kind of network.")]
+Tile = Annotated[int | None, Option(metavar="N", help="Pixels along a tile's edge.")]
+Overlap = Annotated[int | None, Option(metavar="N", help="Pixels that neighbours share.")]
+Normalize = Annotated[
+    str | None,
+    Option(
+        metavar="image|percentile|tile",
+        help="What becomes 0 and 1: lowest and highest value of each image, its percentiles 0.1 "
+        "and 99.9, or lowest and highest of each tile, as the authors do.",
+    ),
+]
+Scale = Annotated[
+    Literal["image", "network"] | None,
+    Option(
+        "--range",
+        help="Range of the result: the image's again, or the network's 0 to 1 (default with "
+        "--normalize tile).",
+    ),
+]
+Device = Annotated[str, Option(metavar="auto|cpu|cuda", help="Where to compute.")]
+Verbose = Annotated[bool, Option("--verbose", help="Also measure how much tiles show.")]
+
+
+def predict_command(
+    image: arg.Image,
+    output: arg.Output,
+    weights: Weights,
+    model: ModelName = "mrbcr",
+    tile: Tile = None,
+    overlap: Overlap = None,
+    normalize: Normalize = None,
+    scale: Scale = None,
+    axes: arg.Axes = None,
+    device: Device = "auto",
+    dtype: arg.Dtype = "float32",
+    overwrite: arg.Overwrite = False,
+    threads: arg.Threads = None,
+    verbose: Verbose = False,
+) -> None:
+    """Restore a stack by a trained network, each channel and time point.
+
+    `--normalize tile --tile 128 --overlap 0` is what the authors of m-rBCR do.
+    """
+    kind, given = find_model("predict", model), dict(locals())
+    given["tile"] = kind.tile if tile is None else tile
+    given["overlap"] = kind.overlap if overlap is None else overlap
+    given["normalize"] = normalize or kind.normalizations[0]
+    given["scale"] = scale or ("network" if normalize == "tile" else "image")
+    run_prediction(PredictOptions(**given))
+
+
+def run_prediction(options: PredictOptions) -> None:
+    """Read, load the network, restore, write.
+
+    Parameters
+    ----------
+    options : PredictOptions
+    """
+    started, report = time.monotonic(), Report()
+    options.check()
+    stack = read_stack(options.image, axes=options.axes, mmap=True)
+    n_bytes = stack.data.size * np.dtype(options.dtype).itemsize
+    check_target(options.output, overwrite=options.overwrite, n_bytes=n_bytes)
+    report_image(stack, report)
+    network = _load(options, report)
+    blocks = resolve(options.kind.predict)(options, network, stack, report)
+    counted = _Counted(options.dtype != "float32")
+    written = write_stack(
+        options.output,
+        counted.watch(blocks),
+        like=stack,
+        dtype=options.dtype,
+        provenance=_record(options, stack),
+        overwrite=options.overwrite,
+        shape=stack.data.shape,
+    )
+    _report_written(written, options, counted, report)
+    report.row("time", in_time(time.monotonic() - started))
+
+
+class _Counted:
+    """Sets what is below 0 to 0 where integers will be written, and counts it."""
+
+    def __init__(self, wanted: bool) -> None:
+        self._wanted, self.n_negative, self.n_values = wanted, 0, 0
+
+    def watch(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        for block in blocks:
+            if self._wanted:
+                self.n_negative += int(np.count_nonzero(block < 0))
+                self.n_values += block.size
+                block = np.maximum(block, 0)
+            yield block
+
+
+def _load(options: PredictOptions, report: Report) -> Any:
+    import torch
+
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    network = options.kind.load(options.weights)
+    count = sum(p.numel() for p in network.parameters())
+    device = choose_device("predict", options.device)
+    report.row("network", f"{options.model}, {count} weights from {options.weights}, on {device}")
+    return network.to(device).eval()
+
+
+def choose_device(command: str, name: str) -> Any:
+    """The device of a name; "auto" is a GPU where there is one.
+
+    Raises
+    ------
+    UsageError  if the name is none, or there is no such device here.
+    """
+    import torch
+
+    available = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if available else "cpu")
+    if name.partition(":")[0] not in ("cpu", "cuda"):
+        raise UsageError(f"{command}: --device must be auto, cpu or cuda, got {name}")
+    if name.startswith("cuda") and not available:
+        raise UsageError(f"{command}: --device must be there, got {name}, and no GPU was found")
+    return torch.device(name)
+
+
+def _record(options: PredictOptions, stack: Stack) -> dict[str, Any]:
+    typed = {key: value for key, value in asdict(options).items() if value is not None}
+    return provenance(
+        command="predict",
+        input={"file": options.image.name, "axes": stack.axes, "shape": list(stack.data.shape)},
+        options=typed,
+        weights_sha256=weights_digest(options.weights),
+    )
+
+
+def weights_digest(path: Path) -> str:
+    """SHA-256 of the file that holds the weights, of a checkpoint that of its index.
+
+    The index holds the checksums of all tensors.
+    """
+    file = path if path.suffix == ".safetensors" else find_tf_checkpoint(path)
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _report_written(
+    written: Written, options: PredictOptions, counted: _Counted, report: Report
+) -> None:
+    kind = {"imagej": "ImageJ TIFF", "ome": "OME-TIFF"}[written.kind]
+    report.row("result", f"{written.path}: {options.dtype}, {kind}")
+    if counted.n_negative:
+        share = counted.n_negative / counted.n_values
+        report.notes([f"{counted.n_negative} values below 0 ({share:.2%}) set to 0"])
+    for channel, top in enumerate(written.highest):
+        text = f"highest value {number(top)}"
+        if written.factors:
+            text += f", stored multiplied by {written.factors[channel]:.6g}"
+        report.notes([text])
+    report.notes(list(written.notes))

@@ -47,28 +47,37 @@ def fft_convolve_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]
 
 
 def richardson_lucy_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
-    """Periodic and with edges, with and without momentum, to the end and to go on."""
+    """Periodic and with edges, each acceleration, to the end and to go on, with all extras."""
     image, kernel, small, large = tensors(rng, (2, 6, 7), (1, 3, 4), (2, 6, 7), (2, 8, 10))
-    (floor,) = tensors(rng, (2,), grad=False)
+    change, back, more = tensors(rng, (2, 8, 10), (1, 3, 4), (2, 6, 7))
+    floor, judged = tensors(rng, (2,), (2, 6, 7), grad=False)
     floor = 1e-6 * floor
-    periodic = ((6, 7), False, (-1, -2), (0, 0))
-    edges = ((8, 10), True, (-1, -2), (-1, -1))
-    return [
-        (image, kernel, None, small, None, floor, 1, *periodic, 0.5, 3, 0, False, False, False),
-        (image, kernel, None, large, None, floor, 1, *edges, 0.5, 3, 0, True, True, True),
-        (image, kernel, None, large, large, floor, 1, *edges, 0.0, 2, 3, True, True, False),
+    periodic = (1, (6, 7), False, (-1, -2), (0, 0), 0.5, 0.0)
+    edges = (1, (9, 11), True, (-1, -2), (-1, -1), 0.5, 0.1)
+    plain, unit = (floor, None, None), (1.0, 1.0)
+    extra, shared = (floor, more, judged), (image, kernel, None)
+    tensors_settings = [
+        ((None, small, None, None, *plain), (*periodic, 3, 0, "none", 0.0, unit, False, False)),
+        ((None, large, None, None, *plain), (*edges, 3, 0, "shb", 0.0, unit, True, True)),
+        ((None, large, large, None, *plain), (*edges, 2, 3, "shb", 0.0, unit, True, False)),
+        ((back, large, None, None, *extra), (*edges, 3, 0, "none", 0.05, (0.3, 0.1), True, True)),
+        (
+            (None, large, large, change, *extra),
+            (*edges, 3, 2, "biggs", 0.05, (0.3, 0.1), True, True),
+        ),
     ]
+    return [(*shared, *given, *settings) for given, settings in tensors_settings]
 
 
 def backward_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
-    """The gradients of the runs above; of no further derivative."""
+    """The gradients of some of the runs above; of no further derivative."""
     runs = richardson_lucy_arguments(rng)
     found = []
-    for run in (runs[0], runs[1]):
+    for run in (runs[0], runs[1], runs[3]):
         run = tuple(a.detach() if isinstance(a, torch.Tensor) else a for a in run)
-        shape = run[3].shape if run[-1] else run[0].shape
+        shape = run[4].shape if run[-1] else run[0].shape
         (grad,) = tensors(rng, tuple(shape), grad=False)
-        found += [(grad, None, *run, True), (grad, None, *run, False)]
+        found += [(grad, None, None, *run, True, False), (grad, None, None, *run, False, True)]
     return found
 
 

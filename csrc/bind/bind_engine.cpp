@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Pointers and tuples to Params; the GIL is released while the core works.
-#include <pybind11/stl.h>
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <stdexcept>
 
 #include "bind/bind.hpp"
+#include "bind/convert.hpp"
 #include "cpu/engine.hpp"
 
 namespace py = pybind11;
@@ -32,42 +31,6 @@ int usable_threads(int threads) {
 }
 
 namespace {
-
-using Triple = std::array<int64_t, 3>;
-
-// An array of the caller's and its place on the grid, before its type is known.
-struct AnyField {
-  uintptr_t data = 0;
-  Triple stride{}, offset{}, extent{};
-  int64_t batch_stride = 0;
-};
-
-Extents to_extents(const Triple& t) { return {t[0], t[1], t[2]}; }
-
-template <class real_t>
-Field<real_t> to_field(const std::optional<AnyField>& f) {
-  if (!f) return {};
-  return {reinterpret_cast<real_t*>(f->data),
-          to_extents(f->stride),
-          f->batch_stride,
-          {to_extents(f->offset), to_extents(f->extent)}};
-}
-
-template <class T>
-T* to_pointer(uintptr_t p) {
-  return reinterpret_cast<T*>(p);
-}
-
-// f(float()) or f(double())
-template <class F>
-auto with_real(bool is_double, F f) {
-  return is_double ? f(double()) : f(float());
-}
-
-bool python_interrupted() {
-  py::gil_scoped_acquire gil;
-  return PyErr_CheckSignals() != 0;
-}
 
 void bind_field(py::module_& m) {
   py::class_<AnyField>(m, "Field", "An array and its place on the grid; axes (z, y, x).")
@@ -101,49 +64,6 @@ void fft_convolve(bool is_double, Triple grid, int64_t batch, const AnyField& im
                                    to_pointer<const real_t>(otf),
                                    KernelIndex{kernels, inner}, to_field<real_t>(out),
                                    adjoint, threads});
-  });
-}
-
-void richardson_lucy(bool is_double, Triple grid, int64_t batch, const AnyField& image,
-                     uintptr_t otf, int64_t kernels, int64_t inner,
-                     const AnyField& estimate, const std::optional<AnyField>& previous,
-                     const AnyField& out, const std::optional<AnyField>& out_previous,
-                     uintptr_t divergence, uintptr_t floor, double background,
-                     int64_t n_iters, int64_t first_iteration, bool momentum,
-                     bool weighted, int threads) {
-  threads = usable_threads(threads);
-  bool finished = false;
-  {
-    py::gil_scoped_release release;
-    finished = with_real(is_double, [&](auto zero) {
-      using real_t = decltype(zero);
-      return engine<real_t>().richardson_lucy(
-          {to_extents(grid), batch, to_field<const real_t>(image),
-           to_pointer<const real_t>(otf), KernelIndex{kernels, inner},
-           to_field<const real_t>(estimate), to_field<const real_t>(previous),
-           to_field<real_t>(out), to_field<real_t>(out_previous),
-           to_pointer<double>(divergence), to_pointer<const real_t>(floor),
-           real_t(background), n_iters, first_iteration, momentum, weighted,
-           python_interrupted, threads});
-    });
-  }
-  if (!finished) throw py::error_already_set();  // poll left the signal's exception
-}
-
-int64_t richardson_lucy_bytes(bool is_double, Triple grid, int64_t batch, int64_t kernels,
-                              Triple image_extent, bool momentum, bool weighted,
-                              int threads) {
-  return with_real(is_double, [&](auto zero) {
-    using real_t = decltype(zero);
-    RichardsonLucyParams<real_t> p{};
-    p.grid = to_extents(grid);
-    p.batch = batch;
-    p.kernel.kernels = kernels;
-    p.image.window = {{0, 0, 0}, to_extents(image_extent)};
-    p.momentum = momentum;
-    p.weighted = weighted;
-    p.threads = threads;
-    return engine<real_t>().richardson_lucy_bytes(p);
   });
 }
 
@@ -189,9 +109,6 @@ void bind_engine(py::module_& m) {
       "The extent >= n that is cheapest to transform.");
   m.def("make_otf_cpu", &make_otf, "Kernels to OTFs in the engine's own order.");
   m.def("fft_convolve_cpu", &fft_convolve, "Circular convolution of a batch on a grid.");
-  m.def("richardson_lucy_cpu", &richardson_lucy, "The Richardson-Lucy loop of a batch.");
-  m.def("richardson_lucy_bytes_cpu", &richardson_lucy_bytes,
-        "Bytes that the loop takes.");
   m.def("rl_ratio_cpu", &rl_ratio, "image / expected, elementwise.");
   m.def("rl_update_cpu", &rl_update, "estimate * correction * weight, elementwise.");
 }

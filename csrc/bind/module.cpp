@@ -6,4 +6,5 @@ PYBIND11_MODULE(_C, m) {
   otfuse::bind_system(m);
   otfuse::bind_engine(m);
   otfuse::bind_rln(m);
+  otfuse::bind_richardson_lucy(m);
 }

@@ -57,6 +57,8 @@ struct FftConvolveParams {
   int threads;
 };
 
+enum class Acceleration { kNone, kShb, kBiggs };
+
 template <class real_t>
 struct RichardsonLucyParams {
   Extents grid;
@@ -64,18 +66,26 @@ struct RichardsonLucyParams {
   Field<const real_t>
       image;  // negative: not observed, like everything outside its window
   const real_t* otf;
+  const real_t* otf_back;  // of the back projector; none: the blur's own
   KernelIndex kernel;
   Field<const real_t> estimate;  // where the iterations start
-  Field<const real_t> previous;  // the estimate before that; none: the same
+  Field<const real_t> previous;  // shb: the estimate before that; biggs: the point that
+                                 // the first iteration starts from; none: the estimate
+  Field<const real_t> change;    // biggs: what the last iteration added; none: 0
   Field<real_t> out;
-  Field<real_t> out_previous;  // none: not wanted
-  double* divergence;          // (batch, n_iters); none: not wanted
-  const real_t* floor;         // (batch)
+  Field<real_t> out_previous, out_change;  // to go on from; none: not wanted
+  double* divergence;                      // (batch, n_iters); none: not wanted
+  Field<const real_t> judged;              // what it is taken from; none: the image
+  real_t judged_offset;                    // of the model, not in `judged`
+  const real_t* floor;                     // (batch)
   real_t background;
-  int64_t n_iters, first_iteration;  // iterations already done, for the momentum
-  bool momentum;
-  bool weighted;   // divide by H^T 1: edges or masks lose light
-  bool (*poll)();  // true ends the run early; none: never
+  Field<const real_t> background_map;  // added to it; none: 0
+  int64_t n_iters, first_iteration;    // iterations already done, for the momentum
+  Acceleration acceleration;
+  real_t tv;                   // weight of the total variation; 0: none
+  real_t per_z, per_y, per_x;  // its voxels to a unit of length
+  bool weighted;               // divide by H^T 1: edges or masks lose light
+  bool (*poll)();              // true ends the run early; none: never
   int threads;
 };
 

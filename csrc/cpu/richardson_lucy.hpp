@@ -2,133 +2,25 @@
 // The whole Richardson-Lucy loop of one image: per iteration four passes over the
 // spectrum and nothing else, 52 bytes per voxel in float32.
 //   p = x + a (x - x_before)            a = (k - 1) / (k + 2), or 0
-//   x = p H^T(y / (H p + b)) W          W = 1 / H^T 1 where that exceeds 0.01, or 1
-// Sources: Richardson 1972; Lucy 1974; edges Bertero & Boccacci 2005; momentum Wang &
-// Miller 2014.
+//   x = p H^T(y / (H p + b)) W / D      W = 1 / H^T 1 where that exceeds 0.01, or 1
+// D is 1 or the total variation's divisor (cpu/total_variation.hpp); H^T may be another
+// back projector. With "biggs" a needs sums over the whole image between the update and
+// the next blur, which costs one more pass. Sources: Richardson 1972; Lucy 1974; edges
+// Bertero & Boccacci 2005; momentum Wang & Miller 2014, Biggs & Andrews 1997; back
+// projectors Guo et al. 2020.
 #pragma once
 
 #include <atomic>
 
-#include "core/pointwise.hpp"
 #include "cpu/fft_convolve.hpp"
-#include "cpu/vector_log.hpp"
+#include "cpu/rl_memory.hpp"
+#include "cpu/rl_steps.hpp"
+#include "cpu/total_variation.hpp"
 
 OTFUSE_BEGIN_ISA_NAMESPACE
 
 // Below this share of its light seen by the camera a voxel is not restored.
 inline constexpr double kLeastWeight = 0.01;
-
-template <class real_t>
-struct RlMemory {
-  real_t *spectrum, *image, *estimate, *previous, *weight;
-  double* partial;  // I-divergence of each row block of the image
-
-  static int64_t partials(const Layout<real_t>& l, const Extents& seen) {
-    return seen.z * l.row_blocks(seen.y);
-  }
-  static int64_t size(const Layout<real_t>& l, const RichardsonLucyParams<real_t>& p) {
-    const Extents seen = reach(p.image.window, l.grid);
-    const int64_t whole = l.real_size(l.grid.z, l.grid.y);
-    const int64_t doubles = partials(l, seen) * int64_t(sizeof(double) / sizeof(real_t));
-    const int64_t total = l.spectrum_size() + l.real_size(seen.z, seen.y) +
-                          whole * (1 + p.momentum + p.weighted) + doubles;
-    return ceil_div(total, l.kStep) * l.kStep;
-  }
-
-  RlMemory(const Layout<real_t>& l, const RichardsonLucyParams<real_t>& p,
-           real_t* memory) {
-    const Extents seen = reach(p.image.window, l.grid);
-    const int64_t whole = l.real_size(l.grid.z, l.grid.y);
-    spectrum = memory;
-    image = spectrum + l.spectrum_size();
-    estimate = image + l.real_size(seen.z, seen.y);
-    real_t* end = estimate + whole;
-    previous = p.momentum ? end : nullptr;
-    if (p.momentum) end += whole;
-    weight = p.weighted ? end : nullptr;
-    if (p.weighted) end += whole;
-    partial = reinterpret_cast<double*>(end);
-  }
-};
-
-// The camera's row block against what the estimate would give: y / (H p + b), 0 where
-// unseen.
-template <class real_t>
-struct RatioOp {
-  using V = Lanes<real_t>;
-  const real_t* image;
-  V background, floor;
-  double* divergence;  // none: not wanted
-  int64_t ahead;       // the next row block, called into the cache meanwhile
-  V sum{};
-
-  void finish() const {
-    if (divergence == nullptr) return;
-    double total = 0;
-    for (int i = 0; i < Simd<real_t>::kLanes; ++i) total += double(sum[i]);
-    *divergence = total;
-  }
-
-  OTFUSE_HD V ratio(const V& seen, const V& reblurred) {
-    const V expected = rl_expected(reblurred, background, floor);
-    const V r = seen < V{} ? V{} : seen / expected;
-    if (divergence != nullptr) {
-      const V log_term = r > V{} ? seen * vector_log<real_t>(r) : V{};
-      sum += seen < V{} ? V{} : log_term - seen + expected;
-    }
-    return r;
-  }
-
-  OTFUSE_HD Complex<V> operator()(int64_t x, const Complex<V>& v) {
-    const real_t* at = image + x * Layout<real_t>::kStep;
-    prefetch_complex(at + ahead);
-    const auto y = load_complex<real_t>(at);
-    return {ratio(y.re, v.re), ratio(y.im, v.im)};
-  }
-};
-
-template <class real_t>
-struct UpdateOp {
-  using V = Lanes<real_t>;
-  real_t *estimate, *previous;  // previous: none without momentum
-  const real_t* weight;         // none: 1
-  V step, next_step, floor;
-  int64_t ahead;  // as in RatioOp
-
-  void finish() const {}
-
-  OTFUSE_HD V momentum(const V& x, const V& before, const V& a, const V& w) const {
-    return w > V{} ? rl_momentum(x, before, a, floor) : V{};
-  }
-
-  // Takes x to the next estimate; gives the point that the next iteration starts from.
-  OTFUSE_HD V update(V& x, V& before, const V& correction, const V& w) const {
-    const V p = previous == nullptr ? x : momentum(x, before, step, w);
-    before = x;
-    x = p * larger(correction, V{}) * w;  // rounding may leave a correction just below 0
-    return previous == nullptr ? x : momentum(x, before, next_step, w);
-  }
-
-  OTFUSE_HD Complex<V> operator()(int64_t i, const Complex<V>& v) const {
-    const int64_t at = i * Layout<real_t>::kStep;
-    Complex<V> x = load_complex<real_t>(estimate + at);
-    Complex<V> before = zero_complex<real_t>(), w{V{} + 1, V{} + 1};
-    prefetch_complex(estimate + at + ahead);
-    if (previous != nullptr) {
-      before = load_complex<real_t>(previous + at);
-      prefetch_complex(previous + at + ahead);
-    }
-    if (weight != nullptr) {
-      w = load_complex<real_t>(weight + at);
-      prefetch_complex(weight + at + ahead);
-    }
-    const Complex<V> next{update(x.re, before.re, v.re, w.re),
-                          update(x.im, before.im, v.im, w.im)};
-    store_complex(estimate + at, x);
-    if (previous != nullptr) store_complex(previous + at, before);
-    return next;
-  }
-};
 
 template <class real_t>
 class RichardsonLucy {
@@ -144,7 +36,10 @@ class RichardsonLucy {
         s(s),
         m(l, p, memory),
         otf(p.otf + p.kernel.of(item) * l.otf_size()),
+        otf_back(p.otf_back ? p.otf_back + p.kernel.of(item) * l.otf_size() : otf),
+        biggs(p.acceleration == Acceleration::kBiggs),
         floor(broadcast(p.floor[item])),
+        variation(l, p, p.floor[item]),
         seen(reach(p.image.window, l.grid)),
         seen_columns(column_limit(l, seen)),
         all_columns(column_limit(l, l.grid)) {}
@@ -156,12 +51,14 @@ class RichardsonLucy {
     for (int64_t i = 0; i < p.n_iters; ++i) {
       blur();
       compare(i);
-      convolve_spectrum(l, team, m.spectrum, otf, true, {seen_columns, all_columns}, s);
-      update(i);
+      convolve_spectrum(l, team, m.spectrum, otf_back, true, {seen_columns, all_columns},
+                        s);
+      biggs ? update_biggs(i) : update(i);
       if (stopped(stop)) return;
     }
     store(p.out, m.estimate);
     if (p.out_previous) store(p.out_previous, m.previous);
+    if (p.out_change) store(p.out_change, m.change);
   }
 
  private:
@@ -171,10 +68,10 @@ class RichardsonLucy {
   }
   real_t* plane(int64_t z) const { return m.spectrum + z * l.plane; }
 
-  // a of iteration k, counted from 1.
+  // a of iteration k, counted from 1, of "shb".
   V momentum_step(int64_t i) const {
     const double k = double(p.first_iteration + i + 1);
-    return broadcast(p.momentum ? real_t((k - 1) / (k + 2)) : real_t(0));
+    return broadcast(real_t((k - 1) / (k + 2)));
   }
 
   template <class F>
@@ -186,14 +83,19 @@ class RichardsonLucy {
   void load_field(const Field<const real_t>& f, const Extents& extents, real_t fill,
                   real_t* to) const {
     each_block(extents, [&](int64_t z, int64_t b) {
-      load_rows(l, f, item, z, b * l.kStep, fill, to + block(z, b, extents.y), s);
+      real_t* const line = to + block(z, b, extents.y);
+      if (f) return load_rows(l, f, item, z, b * l.kStep, fill, line, s);
+      std::fill(line, line + l.row_block, fill);
     });
   }
 
   void load() {
     load_field(p.image, seen, real_t(-1), m.image);
+    if (m.background_map) load_field(p.background_map, seen, real_t(0), m.background_map);
+    if (m.judged) load_field(p.judged, seen, real_t(-1), m.judged);
     load_field(p.estimate, l.grid, real_t(0), m.estimate);
-    if (!p.momentum) return;
+    if (m.change) load_field(p.change, l.grid, real_t(0), m.change);
+    if (p.acceleration == Acceleration::kNone) return;
     load_field(p.previous ? p.previous : p.estimate, l.grid, real_t(0), m.previous);
   }
 
@@ -233,39 +135,39 @@ class RichardsonLucy {
     }
   }
 
+  // What row block b of plane z is multiplied by; its damping only lasts until the next
+  // is asked for.
+  Factors<real_t> factors(int64_t z, int64_t b) const {
+    if (p.tv > 0) variation.damp(m.estimate, z, b, s.rows);
+    return {m.weight ? m.weight + block(z, b, l.grid.y) : nullptr,
+            p.tv > 0 ? s.rows : nullptr, floor, p.otf_back ? floor : V{}};
+  }
+
   UpdateOp<real_t> update_op(int64_t z, int64_t b, int64_t i) const {
     const int64_t at = block(z, b, l.grid.y);
-    return {m.estimate + at,
-            p.momentum ? m.previous + at : nullptr,
-            p.weighted ? m.weight + at : nullptr,
+    real_t* const estimate = m.estimate + at;
+    real_t* const previous = m.previous + at;
+    const bool momentum = p.acceleration == Acceleration::kShb;
+    return {factors(z, b),
+            estimate,
+            momentum ? previous : nullptr,
+            m.previous ? previous : estimate,
             momentum_step(i),
             momentum_step(i + 1),
-            floor,
             l.row_block};
   }
 
   void start() {
+    if (biggs) return enter_points(m.previous, V{});
     each_plane(l, team, l.grid, [&](int64_t z, RowBlocks blocks) {
       const auto first = [&](int64_t b) {
         const auto op = update_op(z, b, -1);
         return [=, this](real_t* line) {
-          each_value(l, line,
-                     [&](int64_t x, const Complex<V>&) { return first_point(op, x); });
+          each_value(l, line, [&](int64_t x, const Complex<V>&) { return op.start(x); });
         };
       };
       enter_plane(l, plane(z), l.grid.y, blocks, first, s);
     });
-  }
-
-  Complex<V> first_point(const UpdateOp<real_t>& op, int64_t i) const {
-    const int64_t at = i * l.kStep;
-    const auto x = load_complex<real_t>(op.estimate + at);
-    if (!p.momentum) return x;
-    const auto before = load_complex<real_t>(op.previous + at);
-    Complex<V> w{V{} + 1, V{} + 1};
-    if (op.weight != nullptr) w = load_complex<real_t>(op.weight + at);
-    return {op.momentum(x.re, before.re, op.next_step, w.re),
-            op.momentum(x.im, before.im, op.next_step, w.im)};
   }
 
   void blur() {
@@ -273,12 +175,19 @@ class RichardsonLucy {
   }
 
   void compare(int64_t i) {
-    const V background = broadcast(p.background);
+    const V background = broadcast(p.background), offset = broadcast(p.judged_offset);
     each_plane(l, team, seen, [&](int64_t z, RowBlocks blocks) {
       const auto ratio = [&](int64_t b) -> RatioOp<real_t> {
+        const int64_t at = block(z, b, seen.y);
         double* partial = m.partial + z * l.row_blocks(seen.y) + b;
-        return {m.image + block(z, b, seen.y), background, floor,
-                p.divergence == nullptr ? nullptr : partial, l.row_block};
+        return {m.image + at,
+                m.background_map ? m.background_map + at : nullptr,
+                m.judged ? m.judged + at : nullptr,
+                background,
+                floor,
+                offset,
+                p.divergence == nullptr ? nullptr : partial,
+                l.row_block};
       };
       turn_plane(l, plane(z), seen.y, blocks, ratio, s);
     });
@@ -293,16 +202,91 @@ class RichardsonLucy {
   void update(int64_t i) {
     const bool last = i == p.n_iters - 1;
     each_plane(l, team, l.grid, [&](int64_t z, RowBlocks blocks) {
-      if (!last) {
-        turn_plane(
-            l, plane(z), l.grid.y, blocks, [&](int64_t b) { return update_op(z, b, i); },
-            s);
-        return;
+      const auto op = [&](int64_t b) { return update_op(z, b, i); };
+      if (last) {
+        leave_with(z, blocks, op);
+      } else {
+        turn_plane(l, plane(z), l.grid.y, blocks, op, s);
       }
-      const auto finish = [&](int64_t b) {
-        return [=, this](real_t* line) { each_value(l, line, update_op(z, b, i)); };
+    });
+    if (m.previous) std::swap(m.estimate, m.previous);
+  }
+
+  // Every row block of a plane of the estimate through op_of(block), frequencies to
+  // values.
+  template <class OpOf>
+  void leave_with(int64_t z, RowBlocks blocks, const OpOf& op_of) {
+    const auto consume = [&](int64_t b) {
+      return [&l = l, made = op_of(b)](real_t* line) {
+        auto op = made;
+        each_value(l, line, [&](int64_t x, const Complex<V>& v) { return op(x, v); });
+        op.finish();
       };
-      leave_plane(l, plane(z), l.grid.y, blocks, finish, s);
+    };
+    leave_plane(l, plane(z), l.grid.y, blocks, consume, s);
+  }
+
+  // --- "biggs": m.previous is the point p that an iteration starts from
+
+  // 1 in the rows of the grid, 0 in those that only fill up the last row block.
+  Complex<V> rows_of_grid(int64_t b) const {
+    Complex<V> rows = zero_complex<real_t>();
+    for (int i = 0; i < l.kLanes; ++i) {
+      rows.re[i] = real_t(b * l.kStep + i < l.grid.y);
+      rows.im[i] = real_t(b * l.kStep + l.kLanes + i < l.grid.y);
+    }
+    return rows;
+  }
+
+  void update_biggs(int64_t i) {
+    each_plane(l, team, l.grid, [&](int64_t z, RowBlocks blocks) {
+      leave_with(z, blocks, [&](int64_t b) -> BiggsOp<real_t> {
+        const int64_t at = block(z, b, l.grid.y);
+        double* sums = m.partial + 2 * (z * l.row_blocks(l.grid.y) + b);
+        return {factors(z, b), rows_of_grid(b), m.previous + at, m.change + at,
+                sums,          l.row_block};
+      });
+    });
+    std::swap(m.estimate, m.previous);
+    const V step = broadcast(biggs_step());
+    if (i < p.n_iters - 1) return enter_points(m.estimate, step);
+    if (!p.out_previous) return;
+    each_block(l.grid, [&](int64_t z, int64_t b) {
+      const auto op = point_op(m.estimate, step, z, b);
+      for (int64_t x = 0; x < l.grid.x; ++x) op(x, zero_complex<real_t>());
+    });
+  }
+
+  // a: how far this change goes the way of the one before; every thread sums alike.
+  real_t biggs_step() const {
+    double product = 0, square = 0;
+    for (int64_t j = 0; j < m.partials(l, l.grid); ++j) {
+      product += m.partial[2 * j];
+      square += m.partial[2 * j + 1];
+    }
+    return square > 0 ? real_t(std::clamp(product / square, 0.0, 1.0)) : real_t(0);
+  }
+
+  BiggsPointOp<real_t> point_op(const real_t* estimate, const V& step, int64_t z,
+                                int64_t b) const {
+    const int64_t at = block(z, b, l.grid.y);
+    const real_t* weight = m.weight ? m.weight + at : nullptr;
+    return {{weight, nullptr, floor, V{}},
+            rows_of_grid(b),
+            estimate + at,
+            m.previous + at,
+            step,
+            l.row_block};
+  }
+
+  void enter_points(const real_t* estimate, const V& step) {
+    each_plane(l, team, l.grid, [&](int64_t z, RowBlocks blocks) {
+      const auto enter = [&](int64_t b) {
+        return [this, op = point_op(estimate, step, z, b)](real_t* line) {
+          each_value(l, line, op);
+        };
+      };
+      enter_plane(l, plane(z), l.grid.y, blocks, enter, s);
     });
   }
 
@@ -326,9 +310,11 @@ class RichardsonLucy {
   const Team team;
   const int64_t item;
   const Scratch<real_t>& s;
-  const RlMemory<real_t> m;
-  const real_t* const otf;
+  RlMemory<real_t> m;  // of each thread its own: they swap alike
+  const real_t *const otf, *const otf_back;
+  const bool biggs;
   const V floor;
+  const TotalVariation<real_t> variation;
   const Extents seen;
   const int64_t seen_columns, all_columns;
 };
@@ -339,7 +325,7 @@ int64_t richardson_lucy_bytes(const RichardsonLucyParams<real_t>& p) {
   const auto l = layout_of<real_t>(p.grid);
   const int64_t image = RlMemory<real_t>::size(*l, p);
   const JobShape job = job_shape(p.batch, image * int64_t(sizeof(real_t)), p.threads);
-  const int64_t kernels = p.kernel.kernels * l->otf_size();
+  const int64_t kernels = p.kernel.kernels * (p.otf_back ? 2 : 1) * l->otf_size();
   return (job_reals(*l, job, image) + kernels) * int64_t(sizeof(real_t));
 }
 

@@ -31,35 +31,49 @@ def fft_convolve_cpu(
     adjoint: bool,
     threads: int,
 ) -> None: ...
-def richardson_lucy_cpu(
-    is_double: bool,
-    grid: Triple,
-    batch: int,
-    image: Field,
-    otf: int,
-    kernels: int,
-    inner: int,
-    estimate: Field,
-    previous: Field | None,
-    out: Field,
-    out_previous: Field | None,
-    divergence: int,
-    floor: int,
-    background: float,
-    n_iters: int,
-    first_iteration: int,
-    momentum: bool,
-    weighted: bool,
-    threads: int,
-) -> None: ...
+
+class RichardsonLucy:
+    grid: Triple
+    batch: int
+    image: Field
+    otf: int
+    otf_back: int
+    kernels: int
+    inner: int
+    estimate: Field
+    previous: Field | None
+    change: Field | None
+    out: Field
+    out_previous: Field | None
+    out_change: Field | None
+    divergence: int
+    judged: Field | None
+    judged_offset: float
+    floor: int
+    background: float
+    background_map: Field | None
+    n_iters: int
+    first_iteration: int
+    acceleration: str
+    tv: float
+    voxel: tuple[float, float, float]
+    weighted: bool
+    threads: int
+    def __init__(self) -> None: ...
+
+def richardson_lucy_cpu(is_double: bool, loop: RichardsonLucy) -> None: ...
 def richardson_lucy_bytes_cpu(
     is_double: bool,
     grid: Triple,
     batch: int,
     kernels: int,
     image_extent: Triple,
-    momentum: bool,
+    acceleration: str,
     weighted: bool,
+    unmatched: bool,
+    tv: bool,
+    mapped: bool,
+    judged: bool,
     threads: int,
 ) -> int: ...
 def rl_ratio_cpu(

@@ -60,6 +60,8 @@ def plan_richardson_lucy(
     *,
     boundary: str = "extended",
     acceleration: str | None = None,
+    back_projector: bool = False,
+    tv: bool = False,
     mask: bool = False,
     dtype: str = "float32",
     threads: int | None = None,
@@ -72,8 +74,8 @@ def plan_richardson_lucy(
         Spatial shapes.
     boundary, acceleration
         As in `richardson_lucy`.
-    mask : bool
-        Whether pixels will be left out.
+    back_projector, tv, mask : bool
+        Whether there will be a back projector of its own, a total variation, pixels left out.
     dtype : {"float32", "float64"}
     threads : int, optional
         By default `torch.get_num_threads()`.
@@ -91,7 +93,7 @@ def plan_richardson_lucy(
     """
     function = "plan_richardson_lucy"
     _checks.one_of(function, "boundary", boundary, BOUNDARIES)
-    _checks.one_of(function, "acceleration", acceleration, (None, "shb"))
+    _checks.one_of(function, "acceleration", acceleration, (None, "shb", "biggs"))
     _checks.one_of(function, "dtype", dtype, ("float32", "float64"))
     for name, shape in (("image_shape", image_shape), ("psf_shape", psf_shape)):
         for n in shape:
@@ -115,7 +117,9 @@ def plan_richardson_lucy(
         grid,
         geometry.image_shape,
         double=dtype == "float64",
-        momentum=acceleration == "shb",
+        acceleration=acceleration or "none",
+        unmatched=back_projector,
+        tv=tv,
         weighted=mask or boundary == "extended",
         threads=threads,
     )

@@ -1,118 +1,40 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Vector-Jacobian product of the Richardson-Lucy loop with about 2 sqrt(n_iters) states kept.
 
-A first run keeps every sqrt(n)-th estimate; each segment is then run again, its estimates kept,
-and walked backwards (Griewank & Walther 2000). One iteration, with p the accelerated estimate,
-    m = H p + b,  r = y / max(m, floor),  c = H^T r,  x' = p c W,
-turns the gradient g of x' into
-    g_p = g c W + H^T(g_m),  g_c = g p W,  g_r = H g_c,  g_m = -g_r r / m,  g_y = g_r / m.
+A first run keeps every sqrt(n)-th state; each segment is then run again, its states kept, and
+walked backwards (Griewank & Walther 2000). One iteration (ops/_rl_step_back.py) undoes
+    m = H p + b,  r = y / max(m, floor),  c = B^T r,  x' = p c W D.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from otfuse.ops._registry import operator, register_fake
-from otfuse.ops.fft_convolve import Windows, fft_convolve, kernel_gradient, make_otf
-from otfuse.ops.richardson_lucy_loop import SETTINGS, TENSORS, LoopSettings, run_loop
+from otfuse.ops._rl_step_back import Iteration, State
+from otfuse.ops.richardson_lucy_loop import (
+    SETTINGS,
+    TENSORS,
+    LoopSettings,
+    LoopTensors,
+    run_loop,
+)
 
-_LEAST_WEIGHT = 0.01  # kLeastWeight of csrc/cpu/richardson_lucy.hpp
-
-
-@dataclass
-class _State:
-    """Estimate and, with momentum, the one before it."""
-
-    estimate: Tensor
-    previous: Tensor
-
-
-class _Loop:
-    """The loop's fixed parts, and one iteration of it backwards."""
-
-    def __init__(
-        self,
-        image: Tensor,
-        kernel: Tensor,
-        otf: Tensor,
-        estimate_shape: Sequence[int],
-        floor: Tensor,
-        settings: LoopSettings,
-        needs_kernel: bool,
-    ) -> None:
-        self.image, self.kernel, self.otf, self.settings = image, kernel, otf, settings
-        self.floor = floor.reshape(-1, *[1] * (image.ndim - 1))
-        grid, origin = settings.grid, [0] * len(settings.grid)
-        self.blurring = Windows(
-            grid,
-            settings.padded,
-            settings.estimate_offset,
-            settings.kernel_offset,
-            origin,
-            image.shape[1:],
-        )
-        self.returning = self.blurring.back(estimate_shape)
-        self.observed = (image >= 0).to(image.dtype)
-        self.grad_image = torch.zeros_like(image)
-        self.grad_kernel = torch.zeros_like(kernel) if needs_kernel else None
-        self.weight = image.new_ones(())
-        self.grad_weight = image.new_zeros(())
-        if settings.weighted:
-            light = self.back(self.observed)
-            self.weight = torch.where(light > _LEAST_WEIGHT, 1 / light, 0)
-
-    def blur(self, x: Tensor) -> Tensor:
-        return fft_convolve(x, self.kernel, self.otf, self.settings.inner, *self.blurring, False)
-
-    def back(self, x: Tensor) -> Tensor:
-        return fft_convolve(x, self.kernel, self.otf, self.settings.inner, *self.returning, True)
-
-    def add_kernel_gradient(self, grad: Tensor, of: Tensor, adjoint: bool) -> None:
-        if self.grad_kernel is None:
-            return
-        windows = self.returning if adjoint else self.blurring
-        inner = self.settings.inner
-        self.grad_kernel += kernel_gradient(grad, of, self.kernel, inner, windows, adjoint)
-
-    def step_back(self, before: _State, iteration: int, grad: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient in the estimate that entered an iteration, and in the one before that."""
-        x, floor = before.estimate, self.floor
-        momentum = self.settings.momentum
-        step = (iteration - 1) / (iteration + 2) if momentum else 0.0
-        p, moved = x, x.new_ones(())
-        if momentum:
-            leap = x + step * (x - before.previous)
-            inside = (self.weight > 0).to(x.dtype)
-            moved = inside * (leap > floor)
-            p = inside * leap.maximum(floor)
-        expected = self.blur(p) + self.settings.background
-        above = (expected > floor).to(x.dtype)
-        expected = expected.maximum(floor)
-        ratio = self.observed * self.image / expected
-        # What is negative is rounding: it goes, but the derivative is that of the equation.
-        correction = self.back(ratio).clamp(min=0)
-
-        grad_correction = grad * p * self.weight
-        if self.settings.weighted:
-            self.grad_weight = self.grad_weight + grad * p * correction
-        self.add_kernel_gradient(grad_correction, ratio, True)
-        grad_ratio = self.blur(grad_correction) * self.observed
-        self.grad_image += grad_ratio / expected
-        grad_expected = -grad_ratio * ratio / expected * above
-        self.add_kernel_gradient(grad_expected, p, False)
-        grad_p = (grad * correction * self.weight + self.back(grad_expected)) * moved
-        return (1 + step) * grad_p, -step * grad_p
-
-    def finish_weight(self) -> None:
-        """W = 1 / H^T 1 depends on the kernel too."""
-        if self.settings.weighted:
-            self.add_kernel_gradient(-self.grad_weight * self.weight.square(), self.observed, True)
+_N = len(LoopTensors._fields)
+DIFFERENTIABLE = (
+    "image",
+    "kernel",
+    "back_kernel",
+    "estimate",
+    "previous",
+    "change",
+    "background_map",
+)
 
 
 def _embed(grad: Tensor, shape: Sequence[int], offset: Sequence[int]) -> Tensor:
@@ -123,19 +45,21 @@ def _embed(grad: Tensor, shape: Sequence[int], offset: Sequence[int]) -> Tensor:
     return out
 
 
-def _walk_back(
-    loop: _Loop, start: _State, previous_given: bool, grad: Tensor, behind: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Gradients in the estimate and the previous one that the loop starts from."""
-    s, floor = loop.settings, loop.floor.flatten()
+def _walk_back(loop: Iteration, start: State, grad: State) -> State:
+    """Gradients in the state that the loop starts from, given those in its last one."""
+    t, s = loop.tensors, loop.settings
 
-    def advance(state: _State, done: int, count: int) -> _State:
+    def advance(state: State, done: int, count: int) -> State:
         settings = s._replace(
             n_iters=count, first_iteration=s.first_iteration + done, resumable=True
         )
-        given = (loop.image, loop.kernel, loop.otf, state.estimate, state.previous, floor)
-        estimate, previous, _ = run_loop(*given, settings)
-        return _State(estimate, previous if s.momentum else state.previous)
+        given = t._replace(
+            estimate=state.estimate,
+            previous=state.previous if s.acceleration != "none" else None,
+            change=state.change if s.acceleration == "biggs" else None,
+        )
+        estimate, previous, change, _ = run_loop(given, settings, loop.otf_back)
+        return State(estimate, previous, change)
 
     segment = max(1, math.isqrt(s.n_iters))
     starts = [start]
@@ -148,62 +72,70 @@ def _walk_back(
             states.append(advance(states[-1], i, 1))
         while states:
             iteration = s.first_iteration + done + len(states)
-            at, before = loop.step_back(states.pop(), iteration, grad)
-            grad, behind = at + behind, before
-    if not previous_given:  # it was the estimate itself
-        grad, behind = grad + behind, torch.zeros_like(behind)
-    return grad, behind
+            grad = loop.back(states.pop(), iteration, grad)
+    return grad
+
+
+def _last_gradients(
+    t: LoopTensors,
+    s: LoopSettings,
+    grad: Tensor | None,
+    grad_previous: Tensor | None,
+    grad_change: Tensor | None,
+) -> State:
+    """Gradients in the last state; what was not returned, or not used, has none."""
+
+    def given(array: Tensor | None) -> Tensor:
+        unused = array is None or array.numel() == 0
+        return torch.zeros_like(t.estimate) if array is None or unused else array
+
+    if grad is not None and not s.resumable:
+        grad = _embed(grad, t.estimate.shape, s.estimate_offset)
+    return State(given(grad), given(grad_previous), given(grad_change))
 
 
 @operator(
     "richardson_lucy_backward",
-    f"(Tensor? grad, Tensor? grad_previous, {TENSORS}, {SETTINGS}, bool needs_kernel)"
-    " -> (Tensor, Tensor, Tensor, Tensor)",
+    f"(Tensor? grad, Tensor? grad_previous, Tensor? grad_change, {TENSORS}, {SETTINGS}, "
+    "bool needs_kernel, bool needs_back_kernel)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     device="CompositeExplicitAutograd",
 )
 def richardson_lucy_backward(
-    grad: Tensor | None,
-    grad_previous: Tensor | None,
-    image: Tensor,
-    kernel: Tensor,
-    otf: Tensor | None,
-    estimate: Tensor,
-    previous: Tensor | None,
-    floor: Tensor,
-    *settings_needs: Any,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients in image, kernel (empty unless needed), estimate and previous."""
-    *settings, needs_kernel = settings_needs
-    s = LoopSettings(*settings)
-    if otf is None:
-        otf = make_otf(kernel, s.grid, s.padded, s.kernel_offset)
-    loop = _Loop(image, kernel, otf, estimate.shape[1:], floor, s, needs_kernel)
-    if grad is None:
-        grad = torch.zeros_like(estimate)
-    elif not s.resumable:
-        grad = _embed(grad, estimate.shape, s.estimate_offset)
-    if grad_previous is None or grad_previous.numel() == 0:  # nothing of it was returned
-        behind = torch.zeros_like(estimate)
-    else:
-        behind = grad_previous
-    inside = (loop.weight > 0).to(image.dtype)
-    start = _State(estimate * inside, estimate if previous is None else previous)
-    grad, behind = _walk_back(loop, start, previous is not None, grad, behind)
+    grad: Tensor | None, grad_previous: Tensor | None, grad_change: Tensor | None, *rest: Any
+) -> tuple[Tensor, ...]:
+    """Gradients in DIFFERENTIABLE; those in kernels are empty unless needed."""
+    *settings, needs_kernel, needs_back = rest[_N:]
+    t, s = LoopTensors(*rest[:_N]), LoopSettings(*settings)
+    loop = Iteration(t, s, needs_kernel, needs_back)
+    start, to_given = loop.start()
+    last = _last_gradients(t, s, grad, grad_previous, grad_change)
+    first = to_given(_walk_back(loop, start, last))
     loop.finish_weight()
-    grad_kernel = kernel.new_empty((0,)) if loop.grad_kernel is None else loop.grad_kernel
-    return loop.grad_image, grad_kernel, grad * inside, behind * inside
+    nothing = t.image.new_empty((0,))
+    kernel, back, background = loop.grad_kernel, loop.grad_back_kernel, loop.grad_background
+    return (
+        loop.grad_image,
+        nothing if kernel is None else kernel,
+        nothing.clone() if back is None else back,
+        *first,
+        nothing.clone() if background is None else background,
+    )
 
 
 @register_fake("richardson_lucy_backward")
-def _(
-    grad: Tensor | None,
-    grad_previous: Tensor | None,
-    image: Tensor,
-    kernel: Tensor,
-    otf: Tensor | None,
-    estimate: Tensor,
-    *rest: Any,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    grad_kernel = kernel.new_empty(kernel.shape if rest[-1] else (0,))
-    around = estimate.new_empty(estimate.shape)
-    return image.new_empty(image.shape), grad_kernel, around, torch.empty_like(around)
+def _(grad: Any, grad_previous: Any, grad_change: Any, *rest: Any) -> tuple[Tensor, ...]:
+    t, (needs_kernel, needs_back) = LoopTensors(*rest[:_N]), rest[-2:]
+
+    def like(array: Tensor, present: bool = True) -> Tensor:
+        return t.image.new_empty(array.shape if present else (0,))
+
+    return (
+        like(t.image),
+        like(t.kernel, needs_kernel),
+        like(t.kernel, needs_back and t.back_kernel is not None),
+        like(t.estimate),
+        like(t.estimate),
+        like(t.estimate),
+        like(t.image, t.background_map is not None),
+    )

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Point spread functions: models from physics, and what is done to measured ones."""
 
+from otfuse.functional._back_projector import back_projector
+
 from ._optics import SphericalAberrationWarning
 from .arrays import center, crop, in_focus_slice, resample
 from .extent import MODALITIES, default_shape, nyquist
@@ -11,6 +13,7 @@ __all__ = [
     "MODALITIES",
     "SphericalAberrationWarning",
     "airy_unit",
+    "back_projector",
     "center",
     "confocal",
     "crop",

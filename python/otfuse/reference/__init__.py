@@ -5,6 +5,7 @@ Same names and signatures as the compiled functions, slower and heavier on memor
 `torch.as_tensor` takes goes in, tensors come out, and next to nothing is checked.
 """
 
+from .back_projector import back_projector
 from .blind import blind_richardson_lucy
 from .fft_conv import fft_conv1d, fft_conv2d, fft_conv3d
 from .fft_convolve import fft_convolve
@@ -20,6 +21,7 @@ from .wiener import wiener
 
 __all__ = [
     "blind_richardson_lucy",
+    "back_projector",
     "fft_conv1d",
     "fft_conv2d",
     "fft_conv3d",

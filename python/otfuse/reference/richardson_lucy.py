@@ -11,10 +11,13 @@ from torch import Tensor
 
 from . import _grids as grids
 from ._blur import Blur
+from .back_projector import back_projector as make_back_projector
 
 REPORT_EVERY = 5
 FLAT = 1e-4  # relative fall of the I-divergence per iteration at which stop="idiv" ends
 LEAST_SEEN = 0.01  # of a voxel's light: below that an estimate is left at 0
+LEAST_DIVISOR = 0.1  # of the total variation's part in an update
+FLAT_FLOORS = 1e3  # gradients well below so many floors count as flat
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,10 @@ class Problem:
     image: Tensor
     mask: Tensor  # True where the image was observed
     blur: Blur
+    back: Blur | None  # with another back projector in place of the PSF
+    tv: float
+    voxel: tuple[float, ...]
+    framed: bool  # the estimate ends, rather than being periodic
     background: float | Tensor
     floor: Tensor
     weight: Tensor  # 1 / H^T mask where that is over LEAST_SEEN, else 0
@@ -45,9 +52,37 @@ class Problem:
 
     def correction(self, reblurred: Tensor) -> Tensor:
         """Return `H^T (image / reblurred)` over the observed voxels."""
-        returned = self.blur.adjoint(torch.where(self.mask, self.image / reblurred, 0.0))
+        ratio = torch.where(self.mask, self.image / reblurred, 0.0)
+        if self.back is not None:
+            return self.back.adjoint(ratio)
+        returned = self.blur.adjoint(ratio)
         # What is negative is rounding: it goes, but the derivative is that of the equation.
         return returned - returned.detach().clamp(max=0)
+
+    def divisor(self, estimate: Tensor) -> Tensor | float:
+        """Return `1 - tv div(grad x / |grad x|)`, kept positive."""
+        if self.tv == 0:
+            return 1.0
+        ndim, framed = len(self.shape), self.framed
+        # A frame of zeros keeps the ends of the domain apart where it is not periodic.
+        x = torch.nn.functional.pad(estimate, (0, int(framed)) * ndim)
+        dims = grids.axes(ndim)
+        steps = [(x.roll(-1, a) - x) / d for a, d in zip(dims, self.voxel, strict=True)]
+        flat = (FLAT_FLOORS * self.floor) ** 2
+        slope = torch.sqrt(torch.stack([g**2 for g in steps]).sum(0) + flat)
+        divergence = torch.zeros_like(x)
+        for a, d, g in zip(dims, self.voxel, steps, strict=True):
+            flow = g / slope
+            divergence = divergence + (flow - flow.roll(1, a)) / d
+        inner = grids.crop(divergence, (0,) * ndim, grids.spatial(estimate, ndim))
+        return (1 - self.tv * inner).clamp(min=LEAST_DIVISOR)
+
+    def next_estimate(self, entering: Tensor, estimate: Tensor, reblurred: Tensor) -> Tensor:
+        """Return what follows `entering`, the point reached from `estimate`."""
+        factor = self.correction(reblurred) * self.weight / self.divisor(estimate)
+        if self.back is None:
+            return entering * factor
+        return torch.where(self.weight > 0, torch.maximum(entering * factor, self.floor), 0.0)
 
     def i_divergence(self, reblurred: Tensor) -> Tensor:
         """Return the sum over the observed voxels of `y log(y / m) - y + m`, per batch item."""
@@ -88,7 +123,12 @@ def _weight(blur: Blur, mask: Tensor, whole: bool, like: Tensor) -> Tensor:
 
 
 def _start(
-    init: str | Tensor, image: Tensor, mask: Tensor | None, mean: Tensor, problem: Problem
+    init: str | Tensor,
+    image: Tensor,
+    background: float | Tensor,
+    mask: Tensor | None,
+    mean: Tensor,
+    problem: Problem,
 ) -> Tensor:
     """Return the first estimate: the mean, the image, or an array, on the estimate's domain."""
     if not isinstance(init, str):
@@ -97,7 +137,7 @@ def _start(
     elif init == "mean":
         start = mean
     elif init == "image":
-        light = torch.maximum(image - problem.background, problem.floor)
+        light = torch.maximum(image - background, problem.floor)
         start = problem.spread(light if mask is None else torch.where(mask, light, mean), mean)
     else:
         raise ValueError(f"richardson_lucy: init must be 'mean', 'image' or an array, got {init!r}")
@@ -107,10 +147,12 @@ def _start(
 def _problem(
     image: Tensor,
     psf: Tensor,
+    back_projector: Tensor | None,
     mask: Tensor | None,
     background: float | Tensor,
     floor: Tensor,
     boundary: str,
+    tv: tuple[float, tuple[float, ...]],
     ndim: int,
 ) -> Problem:
     """Return the problem on the domain that the boundary asks for."""
@@ -118,28 +160,42 @@ def _problem(
     offsets = after = (0,) * ndim
     seen = torch.ones_like(image, dtype=torch.bool) if mask is None else mask
     if boundary == "extended":
-        blur, offsets = Blur.extended(psf, shape), grids.leads(psf, ndim)
+        make, offsets = Blur.extended, grids.leads(psf, ndim)
     elif boundary in ("circular", "reflect"):
         if boundary == "reflect":
             offsets, after = grids.smooth_margins(shape, psf)
-        image, seen = (grids.pad_reflect(a, offsets, after) for a in (image, seen))
-        blur = Blur.circular(psf, grids.spatial(image, ndim))
+            image, seen = (grids.pad_reflect(a, offsets, after) for a in (image, seen))
+            if isinstance(background, Tensor):
+                background = grids.pad_reflect(background, offsets, after)
+        make = Blur.circular
     else:
         raise ValueError(
             "richardson_lucy: boundary must be 'circular', 'extended' or 'reflect', "
             f"got {boundary!r}"
         )
-    weight = _weight(blur, seen, mask is None and boundary != "extended", image)
-    return Problem(image, seen, blur, background, floor, weight, offsets, shape)
+    blur = make(psf, grids.spatial(image, ndim))
+    back = None if back_projector is None else make(back_projector, grids.spatial(image, ndim))
+    framed = boundary == "extended"
+    weight = _weight(blur, seen, mask is None and not framed, image)
+    return Problem(image, seen, blur, back, *tv, framed, background, floor, weight, offsets, shape)
 
 
-def _entering(
-    estimate: Tensor, previous: Tensor, k: int, acceleration: str | None, problem: Problem
-) -> Tensor:
-    """Return the estimate that enters iteration k: itself, or pushed on by momentum."""
-    if acceleration is None:
-        return estimate
-    pushed = estimate + (k - 1) / (k + 2) * (estimate - previous)
+def _step(k: int, acceleration: str, changes: list[Tensor], ndim: int) -> float | Tensor:
+    """Return how far the last step is prolonged before iteration k."""
+    if acceleration == "shb":
+        return (k - 1) / (k + 2)
+    if len(changes) < 2:
+        return 0.0
+    now, before = changes[-1], changes[-2]
+    dims = grids.axes(ndim)
+    square = (before**2).sum(dims, keepdim=True)
+    product = (now * before).sum(dims, keepdim=True)
+    return torch.where(square > 0, product / torch.where(square > 0, square, 1.0), 0.0).clamp(0, 1)
+
+
+def _entering(estimate: Tensor, previous: Tensor, step: float | Tensor, problem: Problem) -> Tensor:
+    """Return the estimate pushed on by momentum."""
+    pushed = estimate + step * (estimate - previous)
     return torch.where(problem.weight > 0, torch.maximum(pushed, problem.floor), 0.0)
 
 
@@ -154,41 +210,71 @@ def _flat(i_divergence: list[Tensor]) -> bool:
 def richardson_lucy(
     image: Tensor,
     psf: Tensor,
-    n_iters: int = 30,
+    n_iters: int | None = None,
     *,
     background: float | Tensor = 0.0,
     boundary: str = "extended",
     acceleration: str | None = None,
-    back_projector: None = None,
+    back_projector: str | Tensor | None = None,
+    tv: float = 0.0,
+    voxel: tuple[float, ...] | None = None,
     mask: Tensor | None = None,
-    init: str | Tensor = "mean",
+    init: str | Tensor | None = None,
     stop: str | None = None,
     callback: Callable[[int, Info], object] | None = None,
     ndim: int | None = None,
 ) -> Tensor:
     """Return the estimate after `n_iters` iterations; see `otfuse.richardson_lucy`."""
-    if acceleration not in (None, "shb"):
+    if acceleration not in (None, "shb", "biggs"):
         raise ValueError(
-            f"richardson_lucy: acceleration must be None or 'shb', got {acceleration!r}"
+            f"richardson_lucy: acceleration must be None, 'shb' or 'biggs', got {acceleration!r}"
         )
-    if back_projector is not None:
-        raise ValueError(f"richardson_lucy: back_projector must be None, got {back_projector!r}")
     image, psf, ndim = grids.pair(image, psf, ndim)
     psf = psf / psf.sum(grids.axes(ndim), keepdim=True)
+    back = back_projector
+    if isinstance(back, str):
+        back = None if back == "matched" else make_back_projector(psf, back, ndim=ndim)
+    if n_iters is None:
+        n_iters = 30 if back is None else 2
     if mask is not None:
         mask = (torch.as_tensor(mask) != 0).expand(image.shape)
+    if isinstance(background, Tensor) and background.ndim:
+        background = background.to(image).expand(image.shape)
     mean = _observed_mean(image, mask, ndim)
     floor = torch.where(mean == 0, 1e-6, 1e-6 * mean).detach()
-    problem = _problem(image, psf, mask, background, floor, boundary, ndim)
-    mean = torch.maximum(mean - background, floor)
+    edges = (1.0,) * ndim if voxel is None else tuple(voxel)
+    problem = _problem(image, psf, back, mask, background, floor, boundary, (tv, edges), ndim)
+    level = background
+    if isinstance(background, Tensor) and background.ndim:
+        level = background.mean(grids.axes(ndim), keepdim=True)
+    mean = torch.maximum(mean - level, floor)
+    if init is None:
+        init = "mean" if back is None else "image"
+    start = _start(init, image, background, mask, mean, problem)
+    return problem.cropped(_iterate(problem, start, n_iters, acceleration, stop, callback))
 
-    estimate = previous = _start(init, image, mask, mean, problem)
+
+def _iterate(
+    problem: Problem,
+    start: Tensor,
+    n_iters: int,
+    acceleration: str | None,
+    stop: str | None,
+    callback: Callable[[int, Info], object] | None,
+) -> Tensor:
+    """Return the estimate after the last iteration, on its domain."""
+    estimate = previous = start
     i_divergence: list[Tensor] = []
+    changes: list[Tensor] = []
     for k in range(1, n_iters + 1):
-        entering = _entering(estimate, previous, k, acceleration, problem)
+        entering = estimate
+        if acceleration is not None:
+            step = _step(k, acceleration, changes, len(problem.shape))
+            entering = _entering(estimate, previous, step, problem)
         reblurred = problem.reblurred(entering)
         i_divergence.append(problem.i_divergence(reblurred))
-        previous, estimate = estimate, entering * problem.correction(reblurred) * problem.weight
+        previous, estimate = estimate, problem.next_estimate(entering, estimate, reblurred)
+        changes = [*changes[-1:], estimate - entering]
         if k % REPORT_EVERY and k < n_iters:
             continue
         if callback is not None:
@@ -197,4 +283,4 @@ def richardson_lucy(
                 break
         if stop == "idiv" and _flat(i_divergence):
             break
-    return problem.cropped(estimate)
+    return estimate

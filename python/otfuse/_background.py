@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The level of light that does not come from the object, read off the image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+
+def auto_background(volumes: Iterable[np.ndarray], sigma: float = 2.0) -> float:
+    """Minimum of the volumes after Gaussian smoothing: an estimate of the camera's background.
+
+    The smoothing acts along every spatial axis with more than one voxel and reflects at the edges.
+
+    Parameters
+    ----------
+    volumes : ndarray, shape (nt, nz, ny, nx), or iterable of (nz, ny, nx)
+        All time points of one channel; the result is one number for all of them.
+    sigma : float
+        Width of the Gaussian in voxels.
+
+    Returns
+    -------
+    float
+        In the unit of the image.
+    """
+    weights = _gaussian(sigma)
+    lowest = np.inf
+    for volume in volumes:
+        for plane in range(volume.shape[0]):
+            lowest = min(lowest, float(_smooth_plane(volume, plane, weights).min()))
+    return lowest
+
+
+def _gaussian(sigma: float) -> np.ndarray:
+    radius = int(np.ceil(3 * sigma))
+    weights = np.exp(-0.5 * (np.arange(radius + 1) / sigma) ** 2)
+    return (weights / (2 * weights.sum() - weights[0])).astype(np.float32)
+
+
+def _smooth_plane(volume: np.ndarray, plane: int, weights: np.ndarray) -> np.ndarray:
+    """One plane of the smoothed volume, so that no smoothed copy of the whole is ever held."""
+    nz = volume.shape[0]
+    out = volume[plane].astype(np.float32) * (weights[0] if nz > 1 else 1)
+    if nz > 1:
+        for k, weight in enumerate(weights[1:], start=1):
+            out += weight * volume[_mirror(plane - k, nz)]
+            out += weight * volume[_mirror(plane + k, nz)]
+    for axis in (0, 1):
+        out = _smooth_axis(out, weights, axis) if out.shape[axis] > 1 else out
+    return out
+
+
+def _smooth_axis(plane: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
+    n, radius = plane.shape[axis], len(weights) - 1
+    padded = plane.take([_mirror(i, n) for i in range(-radius, n + radius)], axis)
+    lines = padded if axis == 0 else padded.T
+    out = weights[0] * lines[radius : radius + n]
+    for k, weight in enumerate(weights[1:], start=1):
+        out += weight * (lines[radius - k : radius - k + n] + lines[radius + k : radius + k + n])
+    return out if axis == 0 else out.T
+
+
+def _mirror(index: int, n: int) -> int:
+    """Index reflected about the edges of the voxels: -1 is 0, n is n - 1."""
+    index %= 2 * n
+    return index if index < n else 2 * n - 1 - index

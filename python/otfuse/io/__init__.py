@@ -2,6 +2,7 @@
 """Files: TIFF stacks with their axes, voxel size, optics and provenance."""
 
 from otfuse.io.camera import Saturation, auto_background, find_saturation, percentile
+from otfuse.io.percentiles import streamed_percentiles
 from otfuse.io.provenance import find_provenance, provenance
 from otfuse.io.read import read_stack
 from otfuse.io.stack import Optics, Stack
@@ -23,6 +24,7 @@ __all__ = [
     "provenance",
     "read_stack",
     "read_tf_checkpoint",
+    "streamed_percentiles",
     "read_weights",
     "write_stack",
     "write_weights",

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The intensity scale that RLN works on: percentiles of a volume to 0 and 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+PERCENTS = (0.01, 99.5)
+
+
+@dataclass(frozen=True)
+class IntensityScale:
+    """What is subtracted, and what is then divided by.
+
+    Attributes
+    ----------
+    offset, span : float
+        In the volume's unit.
+    """
+
+    offset: float
+    span: float
+
+    @classmethod
+    def from_percentiles(cls, low: float, high: float) -> IntensityScale:
+        """The published rule: nothing for an empty volume, no offset for one with little contrast.
+
+        Parameters
+        ----------
+        low, high : float
+            The 0.01 and 99.5 percentiles.
+        """
+        if high == 0:
+            return cls(0.0, 1.0)
+        if high < 2 * low:
+            return cls(0.0, high)
+        return cls(low, high - low + 1e-20)
+
+    @classmethod
+    def of(cls, volume: Any) -> IntensityScale:
+        """The scale of a volume that is in memory.
+
+        Parameters
+        ----------
+        volume : ndarray
+            Any shape.
+        """
+        low, high = np.percentile(volume, PERCENTS)
+        return cls.from_percentiles(float(low), float(high))
+
+    def apply(self, volume: Any) -> Any:
+        """The volume on the network's scale; nothing is cut off.
+
+        Parameters
+        ----------
+        volume : array of floats
+        """
+        return (volume - self.offset) / self.span
+
+    def undo(self, volume: Any) -> Any:
+        """A result of the network in the volume's unit again.
+
+        Parameters
+        ----------
+        volume : array of floats
+        """
+        return volume * self.span + self.offset

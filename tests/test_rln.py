@@ -7,7 +7,7 @@ import torch
 
 from compare import assert_close
 from otfuse import reference
-from otfuse.nn import RLN, rln_loss
+from otfuse.nn import MRBCR, RLN, rln_loss
 
 # Rounding grows over 15 convolutions and two quotients; largest seen with factor 1: 12 times.
 DEPTH = 40
@@ -142,6 +142,24 @@ def test_receptive_field(rng):
         whole = network(image)[..., 2:]
     assert 42 - 17 <= int(moved.min()) < 42 < int(moved.max()) <= 42 + 17
     assert_close(shifted[..., 17:], whole[..., 17:], "shifted", factor=DEPTH)
+
+
+def test_save_and_load(rng, tmp_path):
+    network = made_up(rng, torch.float32, views=2, merge="averaged", denominator=1e-3)
+    network.save(tmp_path / "w.safetensors", steps=7)
+    again = RLN.from_pretrained(tmp_path / "w.safetensors")
+    assert again.options == network.options
+    for name, values in network.state_dict().items():
+        assert torch.equal(again.state_dict()[name], values)
+    assert RLN.from_pretrained(tmp_path / "w.safetensors", gradients="published").views == 2
+    with pytest.raises(FileExistsError):
+        network.save(tmp_path / "w.safetensors")
+
+
+def test_rejects_weights_of_another_network(tmp_path):
+    MRBCR().save(tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match=r"must be those of an RLN, got .* of 'mrbcr'"):
+        RLN.from_pretrained(tmp_path / "w.safetensors")
 
 
 def test_fresh_weights(rng):

@@ -100,18 +100,19 @@ def test_exact_gradients_are_not_the_published_ones(checkpoint):
 
 def test_rejects_other_networks():
     other = shared_folder("checkpoints/mrbcr_biosr")
-    with pytest.raises(ValueError, match=r"of this network, missing: .*, not known: .*"):
+    with pytest.raises(ValueError, match=r"those of this network, .*missing: .*; surplus: "):
         RLN.from_pretrained(other)
 
 
 def test_rejects_other_extents(checkpoint):
-    tensors, like = read_tf_checkpoint(checkpoint), RLN().state_dict()
-    tensors["update/u_1"] = tensors["update/u_1"][..., :3]
-    with pytest.raises(ValueError, match=r"update/u_1 has extents \(3, 3, 3, 1, 3\)"):
-        from_published(tensors, like)
-    del tensors["estimation/e_1"]
-    with pytest.raises(ValueError, match="missing: estimation/e_1, not known: none"):
-        from_published(tensors, like)
+    with pytest.raises(
+        ValueError, match=r"conv\.1\.weight \(4, 1, 3, 3, 3\) for \(4, 2, 3, 3, 3\)"
+    ):
+        RLN.from_pretrained(checkpoint, views=2)
+
+
+def test_every_published_tensor_has_a_name(checkpoint):
+    assert set(from_published(read_tf_checkpoint(checkpoint))) == set(RLN().state_dict())
 
 
 def test_missing_checkpoint(tmp_path):

@@ -24,7 +24,9 @@ class Model:
     normalizations : tuple of str
         What `--normalize` may be, the default first.
     tile, overlap : int
-        What `--tile` and `--overlap` are by default.
+        What `--tile` and `--overlap` are by default; a tile of 0 is as large as memory allows.
+    stitches : tuple of str
+        What `--stitch` may be, the default first.
     """
 
     network: str
@@ -32,6 +34,7 @@ class Model:
     normalizations: tuple[str, ...]
     tile: int
     overlap: int
+    stitches: tuple[str, ...] = ("linear",)
 
     def load(self, path: Any) -> Any:
         """The network with the weights of a file."""
@@ -45,6 +48,14 @@ MODELS = {
         normalizations=("image", "percentile", "tile"),
         tile=512,
         overlap=64,
+    ),
+    "rln": Model(
+        network="otfuse.nn:RLN",
+        predict="otfuse.cli._predict_volume:predict_volumes",
+        normalizations=("percentile",),
+        tile=0,
+        overlap=40,
+        stitches=("linear", "published"),
     ),
 }
 

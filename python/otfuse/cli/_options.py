@@ -106,7 +106,7 @@ def per_channel(text: str, option: str, n_channels: int) -> tuple[float, ...]:
     return values * n_channels if len(values) == 1 else values
 
 
-def parse_memory(text: str) -> int:
+def parse_memory(text: str, command: str = "deconvolve") -> int:
     """Bytes in `8GB`, `500 MB`, `2GiB`."""
     found = re.fullmatch(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*", text)
     unit = _MEMORY_UNITS.get(found.group(2).lower()) if found else None
@@ -115,5 +115,5 @@ def parse_memory(text: str) -> int:
     except ValueError:
         value = 0.0
     if unit is None or value <= 0:
-        raise UsageError(f"deconvolve: --max-memory must be a size such as 8GB, got {text!r}")
+        raise UsageError(f"{command}: --max-memory must be a size such as 8GB, got {text!r}")
     return int(value * unit)

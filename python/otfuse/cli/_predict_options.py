@@ -9,6 +9,7 @@ from pathlib import Path
 
 from otfuse.cli._errors import UsageError
 from otfuse.cli._models import Model, find_model
+from otfuse.cli._options import parse_memory
 
 
 @dataclass
@@ -23,10 +24,12 @@ class PredictOptions:
     overlap: int
     normalize: str
     scale: str
+    stitch: str
     axes: str | None = None
     device: str = "auto"
     dtype: str = "float32"
     threads: int | None = None
+    max_memory: str | None = None
     overwrite: bool = False
     verbose: bool = False
 
@@ -42,7 +45,15 @@ class PredictOptions:
                 f"predict: --normalize must be one of {', '.join(self.kind.normalizations)} for "
                 f"{self.model}, got {self.normalize}"
             )
-        if self.overlap < 0 or self.tile <= self.overlap:
+        if self.stitch not in self.kind.stitches:
+            raise UsageError(
+                f"predict: --stitch must be one of {', '.join(self.kind.stitches)} for "
+                f"{self.model}, got {self.stitch}"
+            )
+        if self.max_memory is not None:
+            parse_memory(self.max_memory, "predict")
+        planned = self.tile == self.kind.tile == 0
+        if self.overlap < 0 or (self.tile <= self.overlap and not planned):
             raise UsageError(
                 f"predict: --tile must exceed --overlap, and that be at least 0, got tile "
                 f"{self.tile} and overlap {self.overlap}"

@@ -33,7 +33,16 @@ Normalize = Annotated[
     Option(
         metavar="image|percentile|tile",
         help="What becomes 0 and 1: lowest and highest value of each image, its percentiles 0.1 "
-        "and 99.9, or lowest and highest of each tile, as the authors do.",
+        "and 99.9 (of a volume: 0.01 and 99.5), or lowest and highest of each tile, as the authors "
+        "of m-rBCR do.",
+    ),
+]
+Stitch = Annotated[
+    str | None,
+    Option(
+        metavar="linear|published",
+        help="How tiles of volumes are put together: blended, with the volume's scale, or as the "
+        "authors of RLN do, each with its own.",
     ),
 ]
 Scale = Annotated[
@@ -57,11 +66,13 @@ def predict_command(
     overlap: Overlap = None,
     normalize: Normalize = None,
     scale: Scale = None,
+    stitch: Stitch = None,
     axes: arg.Axes = None,
     device: Device = "auto",
     dtype: arg.Dtype = "float32",
     overwrite: arg.Overwrite = False,
     threads: arg.Threads = None,
+    max_memory: arg.MaxMemory = None,
     verbose: Verbose = False,
 ) -> None:
     """Restore a stack by a trained network, each channel and time point.
@@ -73,6 +84,7 @@ def predict_command(
     given["overlap"] = kind.overlap if overlap is None else overlap
     given["normalize"] = normalize or kind.normalizations[0]
     given["scale"] = scale or ("network" if normalize == "tile" else "image")
+    given["stitch"] = stitch or kind.stitches[0]
     run_prediction(PredictOptions(**given))
 
 

@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import torch
-from torch import Tensor
 
 _CONVOLUTIONS = {
     1: "estimation/e_1", 2: "estimation/e_2", 3: "estimation/e_3",
@@ -35,43 +33,17 @@ def published_names() -> dict[str, str]:
     return names
 
 
-def from_published(
-    tensors: Mapping[str, np.ndarray], like: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """The state dict that a published checkpoint's tensors amount to.
+def from_published(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A published checkpoint's tensors by our names; those that are not known keep theirs.
 
     Parameters
     ----------
     tensors : mapping of str to ndarray
         Kernels as (z, y, x, channels in, channels out); the transposed one's (.., out, in).
-    like : mapping of str to Tensor
-        A state dict of the network, for the extents.
-
-    Raises
-    ------
-    ValueError
-        If tensors are missing, or others there, or of other extents: it is another network's.
     """
     names = published_names()
-    missing = sorted(set(names) - set(tensors))
-    surplus = sorted(t for t in set(tensors) - set(names) if not t.endswith(_TRAINING))
-    if missing or surplus:
-        raise ValueError(
-            f"RLN: weights must be a checkpoint of this network, {_listed('missing', missing)}, "
-            f"{_listed('not known', surplus)}"
-        )
-    state = {}
-    for theirs, ours in names.items():
-        array = torch.from_numpy(np.array(tensors[theirs], dtype=np.float32))
-        state[ours] = array.permute(4, 3, 0, 1, 2).contiguous() if array.ndim == 5 else array
-        if state[ours].shape != like[ours].shape:
-            raise ValueError(
-                f"RLN: weights must be a checkpoint of this network, {theirs} has extents "
-                f"{tuple(array.shape)} where the network has {tuple(like[ours].shape)}"
-            )
-    return state
-
-
-def _listed(what: str, names: list[str]) -> str:
-    shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-    return f"{what}: {shown or 'none'}"
+    return {
+        names.get(name, name): values.transpose(4, 3, 0, 1, 2) if values.ndim == 5 else values
+        for name, values in tensors.items()
+        if not name.endswith(_TRAINING)
+    }

@@ -13,24 +13,22 @@ from torch.nn.functional import avg_pool3d, conv_transpose3d, softplus
 from otfuse import _checks
 from otfuse.functional import pack_rln_weights, rln
 from otfuse.functional._arrays import back_to_kind, to_tensor
-from otfuse.io import read_tf_checkpoint
+from otfuse.io.tf_checkpoint import read_tf_checkpoint
+from otfuse.io.weights import read_weights, write_weights
 from otfuse.nn._batch_norm import BatchNorm
 from otfuse.nn._rl_steps import GRADIENTS, divide, multiply
+from otfuse.nn._rln_layers import (
+    CHANNELS,
+    GAUSSIAN,
+    NORMALISED,
+    NORMALISED_VIEWS,
+    convolution,
+    gaussians,
+)
 from otfuse.nn._rln_weights import from_published
+from otfuse.nn._weights import fill
 
 MERGES = ("concatenated", "averaged")
-
-# What each convolution takes and gives, by its number in the publication's code, for one view.
-# The seventh is transposed, 2x2x2 with stride 2; the others are 3x3x3, and none has a bias.
-_CHANNELS = {
-    1: (1, 4), 2: (4, 4), 3: (8, 4), 4: (1, 8), 5: (8, 8), 6: (16, 8), 7: (8, 4), 8: (4, 4),
-    9: (1, 4), 10: (4, 4), 11: (1, 8), 12: (8, 8), 13: (1, 8), 14: (10, 8), 15: (16, 8),
-}  # fmt: skip
-_OF_THE_VIEWS = (1, 4, 9, 11)  # convolutions that see one channel a view
-_NORMALISED = (4, 4, 4, 1, 8, 8, 8, 4, 4, 1, 4, 4, 1, 8, 8, 1, 8)
-_NORMALISED_VIEWS = (3, 12)  # normalisations of the ratios, one channel a view
-_GAUSSIAN = (1, 2, 3, 9, 10)  # kernels that begin as Gaussians, of these widths
-_SIGMAS = (2.0, 0.5, 1.0, 1.5)
 
 
 class Restored(NamedTuple):
@@ -86,46 +84,80 @@ class RLN(nn.Module):
         self.denominator = _checks.finite_number("RLN", "denominator", denominator)
         if self.denominator < 0:
             raise ValueError(f"RLN: denominator must not be negative, got {denominator:g}")
-        self.conv = nn.ModuleDict({str(k): _convolution(k, self.inner_views) for k in _CHANNELS})
+        self.conv = nn.ModuleDict({str(k): convolution(k, self.inner_views) for k in CHANNELS})
         self.norm = nn.ModuleDict(
             {
-                str(k): BatchNorm(self.inner_views if k in _NORMALISED_VIEWS else n)
-                for k, n in enumerate(_NORMALISED)
+                str(k): BatchNorm(self.inner_views if k in NORMALISED_VIEWS else n)
+                for k, n in enumerate(NORMALISED)
             }
         )
         self.reset_parameters()
 
     @classmethod
-    def from_pretrained(
-        cls, path: str | Path, *, denominator: float = 1e-4, gradients: str = "exact"
-    ) -> RLN:
-        """The network with the authors' weights, ready for inference.
+    def from_pretrained(cls, path: str | Path, **options: Any) -> RLN:
+        """A network with trained weights, ready for inference.
 
         Parameters
         ----------
         path : str or Path
-            A TensorFlow checkpoint of the publication: its folder, a file of it, or their prefix.
-        denominator : float
-            1e-4 is what the published weights were trained with; the published code has 1e-3, which
-            changes the result by up to 0.2 % of its maximum.
-        gradients : {"exact", "published"}
-
-        Returns
-        -------
-        RLN
-            In evaluation mode.
+            A TensorFlow checkpoint of the authors' (its folder, its `.index` file or its prefix),
+            or a `.safetensors` file of ours.
+        **options
+            As for the constructor, in place of those saved with the weights. The authors' weights
+            were trained with `denominator=1e-4`; with the published code's 1e-3 results change by
+            up to 0.2 % of their maximum.
 
         Raises
         ------
         FileNotFoundError
-            If there is no checkpoint there.
+            If there is nothing there.
         ValueError
-            If it is damaged, or of another network: then the tensors that are missing and those
-            that are not known are named.
+            If the file is damaged, or holds the weights of another network; names the tensors that
+            are missing and those that are too many.
         """
-        network = cls(denominator=denominator, gradients=gradients)
-        network.load_state_dict(from_published(read_tf_checkpoint(path), network.state_dict()))
+        if Path(path).suffix == ".safetensors":
+            arrays, record = read_weights(path)
+            if record.get("model") != "rln":
+                raise ValueError(
+                    f"RLN: weights must be those of an RLN, got {path} with the weights of "
+                    f"{record.get('model', 'an unknown network')!r}"
+                )
+            options = {**record.get("options", {}), **options}
+        else:
+            arrays = from_published(read_tf_checkpoint(path))
+        network = cls(**options)
+        fill("RLN", network, arrays, path)
         return network.eval()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the constructor takes to build this network again."""
+        return {
+            "views": self.views,
+            "denominator": self.denominator,
+            "gradients": self.gradients,
+            "merge": self.merge,
+        }
+
+    def save(self, path: str | Path, *, overwrite: bool = False, **record: Any) -> None:
+        """Write the weights to a `.safetensors` file that `from_pretrained` reads.
+
+        Parameters
+        ----------
+        path : str or Path
+        overwrite : bool
+            Whether an existing file may be replaced.
+        **record
+            Kept with them: anything that JSON can hold.
+
+        Raises
+        ------
+        OSError
+            If the folder is missing or not writable, or the file exists.
+        """
+        arrays = {name: values.cpu().numpy() for name, values in self.state_dict().items()}
+        whole = {**record, "model": "rln", "options": self.options}
+        write_weights(path, arrays, whole, overwrite=overwrite)
 
     @property
     def inner_views(self) -> int:
@@ -135,10 +167,10 @@ class RLN(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draw kernels as the authors do: Gaussians for the blurs, else truncated normal ones."""
-        for k in _CHANNELS:
+        for k in CHANNELS:
             weight = self._kernel(k)
-            if k in _GAUSSIAN:
-                weight.copy_(_gaussians(weight))
+            if k in GAUSSIAN:
+                weight.copy_(gaussians(weight))
             else:
                 nn.init.trunc_normal_(weight, std=1.0, a=-2.0, b=2.0)
 
@@ -219,7 +251,7 @@ class RLN(nn.Module):
 
     def packed_weights(self) -> Tensor:
         """The weights as `otfuse.functional.rln` takes them, normalisations folded in."""
-        kernels = {k: self._kernel(k) for k in _CHANNELS}
+        kernels = {k: self._kernel(k) for k in CHANNELS}
         norms = self.norm.values()
         affines = {k: n.affine() for k, n in enumerate(norms) if isinstance(n, BatchNorm)}
         return pack_rln_weights(kernels, affines)
@@ -288,23 +320,6 @@ class RLN(nn.Module):
             f"views={self.views}, denominator={self.denominator:g}, "
             f"gradients={self.gradients!r}{merged}"
         )
-
-
-def _convolution(number: int, views: int) -> nn.Module:
-    taken, given = _CHANNELS[number]
-    taken = views if number in _OF_THE_VIEWS else taken
-    if number == 7:
-        return nn.ConvTranspose3d(taken, given, 2, stride=2, bias=False)
-    return nn.Conv3d(taken, given, 3, padding=1, bias=False)
-
-
-def _gaussians(weight: Tensor) -> Tensor:
-    """Kernels exp(-r^2 / 2 sigma^2), sigma by output channel, times a random factor each."""
-    offset = torch.arange(-1.0, 2.0, dtype=weight.dtype, device=weight.device).square()
-    distance = offset[:, None, None] + offset[:, None] + offset
-    sigma = torch.tensor(_SIGMAS, dtype=weight.dtype, device=weight.device)
-    kernels = torch.exp(distance / (-2 * sigma.square())[:, None, None, None])
-    return kernels[:, None] * torch.rand_like(weight[..., :1, :1, :1])
 
 
 def _repeat(x: Tensor, channels: int) -> Tensor:

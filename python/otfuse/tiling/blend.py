@@ -82,7 +82,10 @@ class Blend:
             self._sum = values.new_zeros((*lead, rows, *self.plan.shape[1:]))
         weight = values.new_ones(())
         for axis, i in enumerate(tile.index):
-            line = tile_weight(self.plan, axis, i, self._window)
+            # One number does for an axis that is not cut.
+            line = [1.0]
+            if self.plan.grid[axis] > 1:
+                line = tile_weight(self.plan, axis, i, self._window)
             weight = weight[..., None] * torch.tensor(line, dtype=torch.float64).to(values)
         place: tuple[Any, ...] = (..., slice(0, tile.shape[0]), *tile.slices[1:])
         self._sum[place].addcmul_(values, weight)

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Restoring volumes by RLN: tiles that fit into memory, read, computed and written at once."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from otfuse.cli._errors import UsageError
+from otfuse.cli._memory import free_memory
+from otfuse.cli._options import parse_memory
+from otfuse.cli._predict_options import PredictOptions
+from otfuse.cli._report import Report, by_extents, in_bytes, number
+from otfuse.cli._steps import Steps
+from otfuse.io import Stack, streamed_percentiles
+
+if TYPE_CHECKING:
+    from otfuse.tiling import TilePlan
+
+# The network sees 17 voxels far and pools by 2: what lies nearer to a tile's inner edge is not
+# used, and the rest of the overlap is blended.
+MARGIN, MULTIPLE = 18, 2
+_SHARE = 0.75  # of the free memory
+_SLACK = 0.9  # of what is planned with, for the allocator
+
+
+def predict_volumes(
+    options: PredictOptions, network: Any, stack: Stack, report: Report
+) -> Iterator[np.ndarray]:
+    """Restored time points, (1, nc, nz, ny, nx) each; mapped from a file beside the output.
+
+    Parameters
+    ----------
+    options : PredictOptions
+    network : RLN
+    stack : Stack
+    report : Report
+        Told the plan, and with `--verbose` how much tiles show.
+    """
+    nt, nc, *extents = stack.data.shape
+    _check(options, network, extents)
+    work = _published if options.stitch == "published" else _tiled
+    restore, n_tiles = work(options, network, extents, report)
+    with Steps(nt * nc * n_tiles, "tiles") as steps:
+        for t in range(nt):
+            with _spool(options.output.parent, (nc, *extents)) as spool:
+                for c in range(nc):
+                    restore(stack.data[t, c], _Target(spool, c), steps)
+                yield spool.mapped()[None]
+
+
+def _check(options: PredictOptions, network: Any, extents: Sequence[int]) -> None:
+    if network.views != 1:
+        raise UsageError(
+            f"predict: --weights must be those of a network for one view, got {network.views} "
+            "views; use RLN.restore in Python"
+        )
+    if min(extents) < 2:
+        raise UsageError(
+            "predict: image must have at least 2 voxels along z, y and x for rln, got "
+            f"{by_extents(tuple(extents))}; give --axes if time points or channels are planes"
+        )
+
+
+_Restore = Callable[[np.ndarray, "_Target", Steps], None]
+
+
+def _tiled(
+    options: PredictOptions, network: Any, extents: Sequence[int], report: Report
+) -> tuple[_Restore, int]:
+    from otfuse.nn.rln_scale import PERCENTS, IntensityScale
+    from otfuse.tiling import cut, seam_size, stream_tiles
+
+    plan = plan_volume(options, extents)
+    need = _work_bytes(plan.tile, plan.shape)
+    ty, tz, tx = plan.tile
+    report.row(
+        "plan",
+        f"{len(plan)} tiles of {by_extents((tz, ty, tx))} (z, y, x), overlap {options.overlap} "
+        f"where cut, {in_bytes(need)}, intensities by the volume's percentiles",
+    )
+
+    def restore(volume: np.ndarray, target: _Target, steps: Steps) -> None:
+        low, high = streamed_percentiles(volume, PERCENTS)
+        scale = IntensityScale.from_percentiles(low, high)
+        offset, span = np.float32(scale.offset), np.float32(scale.span)
+        by_rows = volume.transpose(1, 0, 2)
+
+        def read(tile: Any) -> np.ndarray:
+            array = np.array(cut(by_rows, tile).transpose(1, 0, 2), np.float32, order="C")
+            array -= offset
+            array /= span
+            return array
+
+        def compute(array: np.ndarray) -> np.ndarray:
+            result = network.restore(array)
+            if options.scale == "image":
+                result *= span
+                result += offset
+            steps.advance()
+            return result.transpose(1, 0, 2)
+
+        stream_tiles(plan, read, compute, target.write_rows)
+        if options.verbose and len(plan) > 1:
+            seam = seam_size(plan, target.mapped().transpose(1, 0, 2))
+            text = f"steps where tiles meet are {number(seam.ratio)} times those beside them"
+            report.row("seams", text)
+
+    return restore, len(plan)
+
+
+def _published(
+    options: PredictOptions, network: Any, extents: Sequence[int], report: Report
+) -> tuple[_Restore, int]:
+    from otfuse.nn.rln_stitch import published_blocks, restore_as_published
+
+    crop, overlap = published_blocks(extents)
+    need, allowed = 12 * int(np.prod(extents)), _allowed(options)
+    if need > allowed:
+        raise UsageError(
+            f"predict: memory must not exceed {in_bytes(allowed)}, got a plan of "
+            f"{in_bytes(need)} for --stitch published, which holds the whole volume; leave "
+            "--stitch away or give a larger --max-memory"
+        )
+    report.row(
+        "plan",
+        f"blocks of {by_extents(crop)} (z, y, x), overlap {by_extents(overlap)}, each scaled by "
+        "its own percentiles and back without offset, through float16: as published",
+    )
+
+    def restore(volume: np.ndarray, target: _Target, steps: Steps) -> None:
+        whole = restore_as_published(volume, network.restore)
+        target.write_rows(0, whole.transpose(1, 0, 2))
+        steps.advance()
+
+    return restore, 1
+
+
+def plan_volume(options: PredictOptions, extents: Sequence[int]) -> TilePlan:
+    """Tiles of a volume over the axes (y, z, x): as `--tile` says, else as memory allows.
+
+    Parameters
+    ----------
+    options : PredictOptions
+        Looked at for `tile`, `overlap` and `max_memory`.
+    extents : (nz, ny, nx)
+    """
+    from otfuse.tiling import plan_tiles, plan_within
+
+    nz, ny, nx = extents
+    shape, overlap = (ny, nz, nx), options.overlap
+    margin = max(0, min(MARGIN, overlap // 2 - 2))
+    allowed = _allowed(options)
+    if options.tile > 0:
+        tile = tuple(min(options.tile, n) for n in shape)
+        shared = [overlap if t < n else 0 for t, n in zip(tile, shape, strict=True)]
+        inner = [margin if t < n else 0 for t, n in zip(tile, shape, strict=True)]
+        plan = plan_tiles(shape, tile, shared, multiple=MULTIPLE, margin=inner)
+        need = _work_bytes(plan.tile, shape)
+        if need > allowed:
+            raise UsageError(
+                f"predict: memory must not exceed {in_bytes(allowed)}, got a plan of "
+                f"{in_bytes(need)}; give a smaller --tile or a larger --max-memory"
+            )
+        return plan
+    try:
+        return plan_within(
+            shape,
+            lambda tile: _work_bytes(tile, shape),
+            max(1, allowed),
+            overlap=overlap,
+            multiple=MULTIPLE,
+            margin=margin,
+        )
+    except ValueError:
+        raise UsageError(
+            f"predict: memory must hold a tile besides the program itself, got {in_bytes(allowed)} "
+            "for it; give a larger --max-memory"
+        ) from None
+
+
+def _work_bytes(tile: Sequence[int], shape: Sequence[int]) -> int:
+    """Memory of working through tiles (y, z, x): two read, one result, rows blended and written."""
+    from otfuse.functional import rln_bytes
+
+    ty, tz, tx = tile
+    voxels, rows = ty * tz * tx, ty * shape[1] * shape[2]
+    weight = 4 * voxels if all(t < n for t, n in zip(tile, shape, strict=True)) else 0
+    return 12 * voxels + weight + 12 * rows + rln_bytes((tz, ty, tx))
+
+
+def _allowed(options: PredictOptions) -> int:
+    """Bytes that the work may take: the program itself counts towards `--max-memory`."""
+    if options.max_memory is not None:
+        return int(_SLACK * (parse_memory(options.max_memory, "predict") - _resident()))
+    free = free_memory()
+    return 1 << 62 if free is None else int(_SHARE * free)
+
+
+def _resident() -> int:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class _Spool:
+    """Volumes in a file without a name: written in any order without being held in memory."""
+
+    def __init__(self, handle: int, shape: tuple[int, ...]) -> None:
+        self.handle, self.shape = handle, shape
+        os.truncate(handle, 4 * int(np.prod(shape)))
+
+    def mapped(self) -> np.ndarray:
+        """What was written, (nc, nz, ny, nx), read-only."""
+        with os.fdopen(os.dup(self.handle), "rb") as file:
+            return np.memmap(file, np.float32, "r", shape=self.shape)
+
+
+@contextmanager
+def _spool(folder: Path, shape: tuple[int, ...]) -> Iterator[_Spool]:
+    with tempfile.TemporaryFile(dir=folder) as file:
+        yield _Spool(file.fileno(), shape)
+
+
+class _Target:
+    """One channel of a spool."""
+
+    def __init__(self, spool: _Spool, channel: int) -> None:
+        self._spool, self._channel = spool, channel
+
+    def write_rows(self, row: int, block: np.ndarray) -> None:
+        """Rows of every plane, (rows, nz, nx)."""
+        _, nz, ny, nx = self._spool.shape
+        for z in range(nz):
+            place = ((self._channel * nz + z) * ny + row) * nx * 4
+            data = np.ascontiguousarray(block[:, z], np.float32).data.cast("B")
+            while data:
+                n = os.pwrite(self._spool.handle, data, place)
+                data, place = data[n:], place + n
+
+    def mapped(self) -> np.ndarray:
+        """The channel's volume."""
+        return self._spool.mapped()[self._channel]

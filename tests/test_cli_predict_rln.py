@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`otfuse predict --model rln`: volumes in tiles that do not show, within the memory allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cli_helpers import CommandLine, Outcome, save
+from otfuse.io import find_provenance, read_stack
+from otfuse.nn import RLN
+from otfuse.nn.rln_scale import IntensityScale
+from otfuse.nn.rln_stitch import restore_as_published
+
+
+class Predict(CommandLine):
+    """Runs `otfuse predict --model rln` with weights made up; `network` has the same."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+        super().__init__(capsys, folder)
+        torch.manual_seed(5)
+        self.network, self.weights = RLN().eval(), folder / "w.safetensors"
+        with torch.no_grad():  # so that results are about as bright as images
+            self.network.get_parameter("norm.16.weight").fill_(1e-3)
+        self.network.save(self.weights)
+
+    def run(self, image: Path, *words: object) -> Outcome:
+        out = self.folder / "out.tif"
+        fixed = ("predict", image, "-o", out, "--model", "rln", "--weights", self.weights)
+        return self(*fixed, "--overwrite", *words)
+
+    def result(self, image: Path, *words: object) -> np.ndarray:
+        done = self.run(image, *words)
+        assert done.code == 0, done.err
+        return read_stack(self.folder / "out.tif").data
+
+    def expected(self, volume: np.ndarray) -> np.ndarray:
+        """The whole volume at once."""
+        scale = IntensityScale.of(volume)
+        scaled = scale.apply(volume.astype(np.float32)).astype(np.float32)
+        return scale.undo(self.network.restore(scaled))
+
+
+@pytest.fixture
+def predict(capsys: pytest.CaptureFixture[str], tmp_path: Path, one_thread: None) -> Predict:
+    return Predict(capsys, tmp_path)
+
+
+def beads(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    volume = 3000.0 * (rng.random(shape) > 0.98)
+    for axis in (-3, -2, -1):
+        volume = (volume + np.roll(volume, 1, axis) + np.roll(volume, -1, axis)) / 3
+    return (100 + volume + rng.normal(0, 5, shape)).astype(np.uint16)
+
+
+def test_volumes(predict: Predict, rng: np.random.Generator) -> None:
+    stack = beads(rng, 2, 2, 6, 20, 33)
+    result = predict.result(save(predict.folder / "in.tif", stack))
+    assert result.shape == stack.shape
+    assert result.dtype == np.float32
+    for t, c in np.ndindex(2, 2):
+        expected = predict.expected(stack[t, c])
+        np.testing.assert_allclose(result[t, c], expected, atol=1e-4 * expected.max())
+
+
+def test_network_range(predict: Predict, rng: np.random.Generator) -> None:
+    stack = beads(rng, 1, 1, 4, 16, 16)
+    image = save(predict.folder / "in.tif", stack)
+    scale = IntensityScale.of(stack)
+    inner = predict.result(image, "--range", "network")
+    outer = predict.result(image)
+    np.testing.assert_allclose(scale.undo(inner), outer, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("tile", [48, 60])
+def test_tiles_do_not_show(predict: Predict, rng: np.random.Generator, tile: int) -> None:
+    stack = beads(rng, 1, 1, 8, 110, 71)
+    image = save(predict.folder / "in.tif", stack)
+    done = predict.run(image, "--tile", str(tile), "--verbose")
+    assert done.code == 0, done.err
+    assert "seams" in done.out
+    result = read_stack(predict.folder / "out.tif").data[0, 0]
+    expected = predict.expected(stack[0, 0])
+    assert np.abs(result - expected).max() <= 1e-4 * expected.max()
+
+
+def test_as_the_authors_do(predict: Predict, rng: np.random.Generator) -> None:
+    stack = beads(rng, 1, 1, 5, 30, 40)
+    result = predict.result(save(predict.folder / "in.tif", stack), "--stitch", "published")
+    expected = restore_as_published(stack[0, 0], predict.network.restore)
+    np.testing.assert_array_equal(result[0, 0], expected)
+
+
+def test_provenance(predict: Predict, rng: np.random.Generator) -> None:
+    image = save(predict.folder / "in.tif", beads(rng, 1, 1, 3, 16, 16))
+    predict.result(image)
+    record = find_provenance(read_stack(predict.folder / "out.tif").description)
+    assert record is not None
+    assert record["parameters"]["options"]["model"] == "rln"
+
+
+def test_memory_decides_the_tiles(predict: Predict, rng: np.random.Generator) -> None:
+    from otfuse.cli._predict_options import PredictOptions
+    from otfuse.cli._predict_volume import _resident, _work_bytes, plan_volume
+
+    def plan(n_bytes: int):
+        options = PredictOptions(
+            Path("in.tif"), Path("out.tif"), Path("w"), "rln", 0, 40, "percentile", "image",
+            "linear", max_memory=f"{n_bytes + _resident()}B",
+        )  # fmt: skip
+        return plan_volume(options, (200, 1024, 1024))
+
+    assert len(plan(20 << 30)) == 1
+    small = plan(1 << 30)
+    assert len(small) > 1
+    assert _work_bytes(small.tile, small.shape) <= 1 << 30
+    # Two gigabytes, a fifth of them for the program: less than a quarter is computed twice.
+    computed = sum(np.prod(tile.shape) for tile in plan(1600 << 20))
+    assert computed < 1.25 * 200 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (("--max-memory", "1KB"), "memory must hold a tile"),
+        (("--max-memory", "1KB", "--tile", "48"), "give a smaller --tile"),
+        (("--max-memory", "1KB", "--stitch", "published"), "leave --stitch away"),
+        (("--max-memory", "much"), "predict: --max-memory must be a size"),
+        (("--stitch", "smooth"), "--stitch must be one of linear, published"),
+        (("--normalize", "tile"), "--normalize must be one of percentile for rln"),
+        (("--tile", "20"), "--tile must exceed --overlap"),
+        (("--model", "mrbcr", "--stitch", "published"), "--stitch must be one of linear for mrbcr"),
+    ],
+)
+def test_rejects(
+    predict: Predict, rng: np.random.Generator, words: tuple[str, ...], match: str
+) -> None:
+    image = save(predict.folder / "in.tif", beads(rng, 1, 1, 4, 60, 60))
+    done = predict.run(image, *words)
+    assert done.code == 2
+    assert match in done.err
+    assert not (predict.folder / "out.tif").exists()
+
+
+def test_rejects_planes_and_what_is_not_finite(predict: Predict, rng: np.random.Generator) -> None:
+    flat = save(predict.folder / "flat.tif", beads(rng, 1, 1, 1, 16, 16))
+    done = predict.run(flat)
+    assert done.code == 2
+    assert "at least 2 voxels along z, y and x" in done.err
+    volume = beads(rng, 1, 1, 4, 16, 16).astype(np.float32)
+    volume[0, 0, 2, 3, 4] = np.nan
+    done = predict.run(save(predict.folder / "nan.tif", volume))
+    assert done.code == 2
+    assert "finite" in done.err
+
+
+def test_rejects_other_weights(predict: Predict, rng: np.random.Generator) -> None:
+    image = save(predict.folder / "in.tif", beads(rng, 1, 1, 4, 16, 16))
+    RLN(views=2).save(predict.folder / "two.safetensors")
+    predict.weights = predict.folder / "two.safetensors"
+    done = predict.run(image)
+    assert done.code == 2
+    assert "a network for one view, got 2 views" in done.err
+    predict.weights = predict.folder / "none.safetensors"
+    assert predict.run(image).code == 2

@@ -38,7 +38,7 @@ def center(psf: Any, how: str = "peak") -> tuple[Any, tuple[float, ...]]:
     ------
     ValueError  if how is unknown or the PSF holds no light.
     """
-    tensor = _tensor("center", psf, 1)
+    tensor = as_tensor("center", psf, 1)
     if how == "none":
         return psf, (0.0,) * tensor.ndim
     light = tensor.detach().double().clamp(min=0)
@@ -56,7 +56,7 @@ def center(psf: Any, how: str = "peak") -> tuple[Any, tuple[float, ...]]:
         return psf, shift
     if not bool((tensor.detach() < 0).any()):
         moved = moved.clamp(min=0)
-    return _like(_rescale(moved, tensor.sum()), psf), shift
+    return like(_rescale(moved, tensor.sum()), psf), shift
 
 
 def resample(psf: Any, voxel_from: Sequence[float], voxel_to: Sequence[float]) -> Any:
@@ -90,18 +90,18 @@ def resample(psf: Any, voxel_from: Sequence[float], voxel_to: Sequence[float]) -
         raise ValueError(
             f"resample: voxel_to must have as many lengths as voxel_from, got {new} and {old}"
         )
-    tensor = _tensor("resample", psf, len(old))
+    tensor = as_tensor("resample", psf, len(old))
     result = tensor
     for axis, (before, after) in enumerate(zip(old, new, strict=True), tensor.ndim - len(old)):
         if not math.isclose(before, after, rel_tol=1e-6) and tensor.shape[axis] > 1:
-            matrix = _spline_matrix(tensor.shape[axis], after / before)
+            matrix = spline_matrix(tensor.shape[axis], after / before)
             result = torch.tensordot(result, matrix.to(tensor), ([axis], [1])).movedim(-1, axis)
     if result is tensor:
         return psf
     if not bool((tensor.detach() < 0).any()):
         result = result.clamp(min=0)
     axes = tuple(range(-len(old), 0))
-    return _like(_rescale(result, tensor.sum(axes, keepdim=True), axes), psf)
+    return like(_rescale(result, tensor.sum(axes, keepdim=True), axes), psf)
 
 
 def crop(psf: Any, max_shape: Sequence[int]) -> tuple[Any, float]:
@@ -127,7 +127,7 @@ def crop(psf: Any, max_shape: Sequence[int]) -> tuple[Any, float]:
     limits = tuple(int(n) for n in max_shape)
     if not limits or min(limits) < 1:
         raise ValueError(f"crop: max_shape must hold positive integers, got {tuple(max_shape)}")
-    tensor = _tensor("crop", psf, len(limits))
+    tensor = as_tensor("crop", psf, len(limits))
     result = tensor
     for axis, limit in enumerate(limits, tensor.ndim - len(limits)):
         k = tensor.shape[axis]
@@ -138,7 +138,53 @@ def crop(psf: Any, max_shape: Sequence[int]) -> tuple[Any, float]:
     axes = tuple(range(-len(limits), 0))
     whole = tensor.sum(axes, keepdim=True)
     kept = result.detach().double().sum() / tensor.detach().double().sum()
-    return _like(_rescale(result, whole, axes), psf), 1 - float(kept)
+    return like(_rescale(result, whole, axes), psf), 1 - float(kept)
+
+
+def crop_to_energy(
+    psf: Any, energy: float = 0.99, *, axes: Sequence[int] | None = None
+) -> tuple[Any, float]:
+    """Return the PSF cut down, about its centre, to what holds a fraction of its light.
+
+    Each of the axes may lose an equal part of the rest. A widefield PSF does not decay along z:
+    leave it whole there, `axes=(-2, -1)`.
+
+    Parameters
+    ----------
+    psf : array, shape (ky, kx) or (kz, ky, kx)
+        PSF, centre at k // 2.
+    energy : float
+        Fraction of the light to keep at least, above 0 and at most 1.
+    axes : sequence of int, optional
+        Axes that may be cut; all if not given.
+
+    Returns
+    -------
+    (array, float)
+        As `crop`: the PSF, of the same kind, sum and centre, and the fraction of it that was lost.
+
+    Raises
+    ------
+    ValueError  if energy is not a fraction or the PSF holds no light.
+    """
+    tensor = as_tensor("crop_to_energy", psf, 1)
+    light = tensor.detach().double().clamp(min=0)
+    if not 0 < energy <= 1:
+        raise ValueError(f"crop_to_energy: energy must be above 0 and at most 1, got {energy:g}")
+    if not float(light.sum()) > 0:
+        raise ValueError("crop_to_energy: psf must hold some light, got no positive value")
+    cut = {a % light.ndim for a in (range(light.ndim) if axes is None else axes)}
+    limits = list(light.shape)
+    for axis in cut:
+        n = light.shape[axis]
+        line = light.sum([a for a in range(light.ndim) if a != axis])
+        distance = (torch.arange(n, device=light.device) - n // 2).abs()
+        held = torch.zeros(n // 2 + 1, dtype=light.dtype, device=light.device)
+        held = held.index_add(0, distance, line).cumsum(0)
+        # A rounding error must not ask for the whole of a PSF that is dark outside.
+        wanted = (1 - (1 - energy) / len(cut)) * held[-1] * (1 - 1e-12)
+        limits[axis] = min(n, 2 * int((held < wanted).sum()) + 1)
+    return crop(psf, limits)
 
 
 def in_focus_slice(psf: Any) -> Any:
@@ -157,26 +203,27 @@ def in_focus_slice(psf: Any) -> Any:
     ------
     ValueError  if psf has fewer than three axes.
     """
-    tensor = _tensor("in_focus_slice", psf, 3)
+    tensor = as_tensor("in_focus_slice", psf, 3)
     sharpest = tensor.detach().double().square().sum((-2, -1)).argmax(-1)
     index = sharpest[..., None, None, None].expand(*tensor.shape[:-3], 1, *tensor.shape[-2:])
     plane = tensor.gather(-3, index).squeeze(-3)
-    return _like(plane / plane.sum((-2, -1), keepdim=True), psf)
+    return like(plane / plane.sum((-2, -1), keepdim=True), psf)
 
 
-def _tensor(function: str, psf: Any, spatial: int) -> Tensor:
+def as_tensor(function: str, psf: Any, spatial: int, name: str = "psf") -> Tensor:
+    """Return the array as a real floating tensor of at least `spatial` axes."""
     tensor = psf if isinstance(psf, Tensor) else torch.as_tensor(psf)
     if tensor.ndim < spatial or tensor.numel() == 0:
         raise ValueError(
-            f"{function}: psf must have at least {spatial} axes, none of them empty, "
+            f"{function}: {name} must have at least {spatial} axes, none of them empty, "
             f"got shape {tuple(tensor.shape)}"
         )
     if tensor.is_complex():
-        raise TypeError(f"{function}: psf must be real, got {tensor.dtype}")
+        raise TypeError(f"{function}: {name} must be real, got {tensor.dtype}")
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
-def _like(result: Tensor, original: Any) -> Any:
+def like(result: Tensor, original: Any) -> Any:
     """Return the result as the kind of array that came in."""
     if isinstance(original, Tensor):
         return result
@@ -240,7 +287,7 @@ def _shift_whole(psf: Tensor, axis: int, steps: int) -> Tensor:
     return moved
 
 
-def _spline_matrix(n: int, step: float) -> Tensor:
+def spline_matrix(n: int, step: float) -> Tensor:
     """Return the matrix (new, n) that samples a cubic spline at multiples of `step` from n // 2."""
     before = math.floor((n // 2) / step + 1e-9)
     after = math.floor((n - 1 - n // 2) / step + 1e-9)

@@ -30,7 +30,7 @@ ARROWS = {
     "io": {"_background"},
     "nn": {"functional", "io", "_checks"},
     "tiling": {"functional", "_checks"},
-    "train": {"nn", "functional", "simulate", "io"},
+    "train": {"nn", "functional", "simulate", "io", "metrics", "_checks"},
     "bench": {"otfuse", "reference"},
 }
 ARROWS["otfuse"] = set(ARROWS) - {"bench", "tiling", "train"}

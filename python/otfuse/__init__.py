@@ -65,6 +65,7 @@ _SUBPACKAGES = (
     "reference",
     "simulate",
     "tiling",
+    "train",
 )
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-COMMANDS = ("deconvolve", "predict", "convert-weights", "psf", "info", "demo", "bench")
+COMMANDS = ("deconvolve", "predict", "train", "convert-weights", "psf", "info", "demo", "bench")
 
 
 def build_app(words: Sequence[str]) -> typer.Typer:

@@ -27,6 +27,11 @@ class Model:
         What `--tile` and `--overlap` are by default; a tile of 0 is as large as memory allows.
     stitches : tuple of str
         What `--stitch` may be, the default first.
+    ndim : int
+        Axes of what it restores: 2 for images, 3 for volumes.
+    trainee : str
+        Function of TrainOptions that gives what is trained: (network, Task); empty where
+        `otfuse train` does not know it.
     """
 
     network: str
@@ -35,6 +40,8 @@ class Model:
     tile: int
     overlap: int
     stitches: tuple[str, ...] = ("linear",)
+    ndim: int = 2
+    trainee: str = ""
 
     def load(self, path: Any) -> Any:
         """The network with the weights of a file."""
@@ -48,6 +55,8 @@ MODELS = {
         normalizations=("image", "percentile", "tile"),
         tile=512,
         overlap=64,
+        ndim=2,
+        trainee="otfuse.cli._train_options:mrbcr_trainee",
     ),
     "rln": Model(
         network="otfuse.nn:RLN",
@@ -56,6 +65,7 @@ MODELS = {
         tile=0,
         overlap=40,
         stitches=("linear", "published"),
+        ndim=3,
     ),
 }
 

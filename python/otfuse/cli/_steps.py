@@ -22,19 +22,17 @@ class Steps:
         Steps of the whole job.
     what : str
         Of what kind they are, for example `tiles`.
-    done : int
-        Steps that an earlier run has done.
     """
 
-    def __init__(self, total: int, what: str, done: int = 0) -> None:
+    def __init__(self, total: int, what: str) -> None:
         self._total, self._what = total, what
-        self._done, self._before = done, done
+        self._done, self._before = 0, 0
         self._start = self._last_line = time.monotonic()
         self._bar: Any = None
         self._task: Any = None
         if sys.stderr.isatty():
             self._bar = _terminal_bar()
-            self._task = self._bar.add_task(what, total=total, completed=done)
+            self._task = self._bar.add_task(what, total=total)
 
     def __enter__(self) -> Steps:
         if self._bar is not None:
@@ -49,6 +47,10 @@ class Steps:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def skip(self, n: int) -> None:
+        """Tell that an earlier run has done n steps."""
+        self._done, self._before = self._done + n, self._before + n
 
     def advance(self, n: int = 1, text: str = "") -> None:
         """Tell that n more steps are done, and what there is to say about them."""

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The options of `otfuse train`, and the networks and tasks that they make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from otfuse.cli._errors import UsageError
+
+
+@dataclass
+class TrainOptions:
+    """Arguments of `otfuse train` as they were typed."""
+
+    model: str
+    output: Path
+    input: Path | None = None
+    target: Path | None = None
+    simulate: str | None = None
+    psf: Path | None = None
+    count: int = 32
+    size: int = 256
+    photons: float = 200.0
+    background: float = 10.0
+    weights: Path | None = None
+    spectrum: str = "plane"
+    noise: float = 0.05
+    turn: bool = True
+    steps: int = 2000
+    epoch: int = 100
+    batch: int = 32
+    crop: int = 128
+    learning_rate: float = 1e-3
+    patience: int = 10
+    validation: float = 0.1
+    precision: str = "auto"
+    seed: int = 0
+    resume: bool = False
+    device: str = "auto"
+    threads: int | None = None
+
+    def check(self) -> None:
+        """Refuse what is wrong whatever the files are."""
+        if (self.input is None) != (self.target is None):
+            raise UsageError("train: --input and --target must be given together")
+        if (self.input is None) == (self.simulate is None):
+            given = "both" if self.simulate else "neither"
+            raise UsageError(
+                f"train: data must come from --input and --target or from --simulate, got {given}"
+            )
+        if self.simulate and self.psf is None:
+            raise UsageError(
+                "train: --psf must be given with --simulate; otfuse psf writes one from the optics"
+            )
+        if not 0 < self.validation < 1:
+            raise UsageError(
+                f"train: --validation must lie between 0 and 1, got {self.validation:g}"
+            )
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"train: --threads must be at least 1, got {self.threads}")
+        if not self.noise >= 0:
+            raise UsageError(f"train: --noise must not be negative, got {self.noise:g}")
+
+
+def mrbcr_trainee(options: TrainOptions) -> tuple[Any, Any]:
+    """An m-rBCR network and its task."""
+    from otfuse.nn import MRBCR
+    from otfuse.train import MrbcrTask
+
+    if options.crop < 16:
+        raise UsageError(f"train: --crop must be at least 16 pixels, got {options.crop}")
+    network = MRBCR() if options.weights is None else MRBCR.from_pretrained(options.weights)
+    return network, MrbcrTask(options.spectrum, options.noise, options.turn)

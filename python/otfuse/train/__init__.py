@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Training: pairs of images, the loop that networks share, and what each of them adds."""
+
+from otfuse.train.data import SPECIMENS, Pairs, paired_stacks, simulated_pairs
+from otfuse.train.loop import Progress, Settings, Task, train
+from otfuse.train.mrbcr import MrbcrTask
+
+__all__ = [
+    "SPECIMENS",
+    "MrbcrTask",
+    "Pairs",
+    "Progress",
+    "Settings",
+    "Task",
+    "paired_stacks",
+    "simulated_pairs",
+    "train",
+]

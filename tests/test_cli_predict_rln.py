@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -103,15 +104,10 @@ def test_provenance(predict: Predict, rng: np.random.Generator) -> None:
 
 
 def test_memory_decides_the_tiles(predict: Predict, rng: np.random.Generator) -> None:
-    from otfuse.cli._predict_options import PredictOptions
     from otfuse.cli._predict_volume import _resident, _work_bytes, plan_volume
 
     def plan(n_bytes: int):
-        options = PredictOptions(
-            Path("in.tif"), Path("out.tif"), Path("w"), "rln", 0, 40, "percentile", "image",
-            "linear", max_memory=f"{n_bytes + _resident()}B",
-        )  # fmt: skip
-        return plan_volume(options, (200, 1024, 1024))
+        return plan_volume((200, 1024, 1024), max_memory=f"{n_bytes + _resident()}B")
 
     assert len(plan(20 << 30)) == 1
     small = plan(1 << 30)
@@ -166,3 +162,23 @@ def test_rejects_other_weights(predict: Predict, rng: np.random.Generator) -> No
     assert "a network for one view, got 2 views" in done.err
     predict.weights = predict.folder / "none.safetensors"
     assert predict.run(image).code == 2
+
+
+def test_projection(predict: Predict, rng: np.random.Generator) -> None:
+    image = save(predict.folder / "in.tif", beads(rng, 1, 2, 6, 20, 33))
+    done = predict("info", image, "--model", "rln")
+    assert done.code == 0, done.err
+    found = re.search(r"predict     about [\d.]+ \S+ with rln for 2 tiles of 6 x 20 x 33", done.out)
+    assert found, done.out
+    assert re.search(r"at [\d.]+ million voxels a second, measured now", done.out)
+    assert "with rln" not in predict("info", image).out
+
+
+def test_projection_rejects(predict: Predict, rng: np.random.Generator) -> None:
+    flat = save(predict.folder / "flat.tif", beads(rng, 1, 1, 1, 16, 16))
+    done = predict("info", flat, "--model", "rln")
+    assert done.code == 2
+    assert "at least 2 voxels along z, y and x" in done.err
+    done = predict("info", flat, "--model", "unet")
+    assert done.code == 2
+    assert "--model must be one of rln, got 'unet'" in done.err

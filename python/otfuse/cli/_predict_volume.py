@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # The network sees 17 voxels far and pools by 2: what lies nearer to a tile's inner edge is not
 # used, and the rest of the overlap is blended.
-MARGIN, MULTIPLE = 18, 2
+MARGIN, OVERLAP, MULTIPLE = 18, 40, 2
 _SHARE = 0.75  # of the free memory
 _SLACK = 0.9  # of what is planned with, for the allocator
 
@@ -77,7 +77,9 @@ def _tiled(
     from otfuse.nn.rln_scale import PERCENTS, IntensityScale
     from otfuse.tiling import cut, seam_size, stream_tiles
 
-    plan = plan_volume(options, extents)
+    plan = plan_volume(
+        extents, tile=options.tile, overlap=options.overlap, max_memory=options.max_memory
+    )
     need = _work_bytes(plan.tile, plan.shape)
     ty, tz, tx = plan.tile
     report.row(
@@ -121,7 +123,7 @@ def _published(
     from otfuse.nn.rln_stitch import published_blocks, restore_as_published
 
     crop, overlap = published_blocks(extents)
-    need, allowed = 12 * int(np.prod(extents)), _allowed(options)
+    need, allowed = 12 * int(np.prod(extents)), _allowed(options.max_memory)
     if need > allowed:
         raise UsageError(
             f"predict: memory must not exceed {in_bytes(allowed)}, got a plan of "
@@ -142,26 +144,41 @@ def _published(
     return restore, 1
 
 
-def plan_volume(options: PredictOptions, extents: Sequence[int]) -> TilePlan:
-    """Tiles of a volume over the axes (y, z, x): as `--tile` says, else as memory allows.
+def plan_volume(
+    extents: Sequence[int], *, tile: int = 0, overlap: int = OVERLAP, max_memory: str | None = None
+) -> TilePlan:
+    """Tiles of a volume over the axes (y, z, x).
 
     Parameters
     ----------
-    options : PredictOptions
-        Looked at for `tile`, `overlap` and `max_memory`.
     extents : (nz, ny, nx)
+    tile : int
+        Their extent along each axis; 0: as large as memory allows.
+    overlap : int
+        Voxels that neighbours share.
+    max_memory : str, optional
+        As typed; by default three quarters of what is free.
+
+    Raises
+    ------
+    UsageError  if memory does not suffice.
     """
     from otfuse.tiling import plan_tiles, plan_within
 
     nz, ny, nx = extents
-    shape, overlap = (ny, nz, nx), options.overlap
+    shape = (ny, nz, nx)
     margin = max(0, min(MARGIN, overlap // 2 - 2))
-    allowed = _allowed(options)
-    if options.tile > 0:
-        tile = tuple(min(options.tile, n) for n in shape)
-        shared = [overlap if t < n else 0 for t, n in zip(tile, shape, strict=True)]
-        inner = [margin if t < n else 0 for t, n in zip(tile, shape, strict=True)]
-        plan = plan_tiles(shape, tile, shared, multiple=MULTIPLE, margin=inner)
+    allowed = _allowed(max_memory)
+    if tile > 0:
+        tiles = tuple(min(tile, n) for n in shape)
+        is_cut = [t < n for t, n in zip(tiles, shape, strict=True)]
+        plan = plan_tiles(
+            shape,
+            tiles,
+            [overlap * cut for cut in is_cut],
+            multiple=MULTIPLE,
+            margin=[margin * cut for cut in is_cut],
+        )
         need = _work_bytes(plan.tile, shape)
         if need > allowed:
             raise UsageError(
@@ -195,10 +212,10 @@ def _work_bytes(tile: Sequence[int], shape: Sequence[int]) -> int:
     return 12 * voxels + weight + 12 * rows + rln_bytes((tz, ty, tx))
 
 
-def _allowed(options: PredictOptions) -> int:
+def _allowed(max_memory: str | None) -> int:
     """Bytes that the work may take: the program itself counts towards `--max-memory`."""
-    if options.max_memory is not None:
-        return int(_SLACK * (parse_memory(options.max_memory, "predict") - _resident()))
+    if max_memory is not None:
+        return int(_SLACK * (parse_memory(max_memory, "predict") - _resident()))
     free = free_memory()
     return 1 << 62 if free is None else int(_SHARE * free)
 

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
+
+from typer import Option
 
 from otfuse.cli import _arguments as arg
 from otfuse.cli import _optics
@@ -15,12 +18,20 @@ from otfuse.io import Stack, find_provenance, read_stack
 
 _ITERATIONS = 30
 
+Model = Annotated[
+    str | None, Option(metavar="rln", help="A network whose time to project; takes a second.")
+]
+
 
 def info_command(
     file: arg.Image,
     axes: arg.Axes = None,
+    model: Model = None,
 ) -> None:
-    """Print axes, dtype, voxel size and optics, and the memory and time of a deconvolution."""
+    """Print axes, dtype, voxel size and optics, and the memory and time of a deconvolution.
+
+    With `--model`, also the time that a network would take here.
+    """
     stack, report = read_stack(file, axes=axes, mmap=True), Report()
     options = DeconvolveOptions(image=file, output=file, axes=axes)
     report_file(stack, report)
@@ -31,6 +42,10 @@ def info_command(
     _report_optics(optics, stack, report)
     _report_provenance(stack, report)
     _report_cost(optics, stack, report)
+    if model is not None:
+        from otfuse.cli._projection import report_projection
+
+        report_projection(model, stack, report)
 
 
 def report_file(stack: Stack, report: Report) -> None:

@@ -7,4 +7,5 @@ PYBIND11_MODULE(_C, m) {
   otfuse::bind_engine(m);
   otfuse::bind_rln(m);
   otfuse::bind_richardson_lucy(m);
+  otfuse::bind_thin(m);
 }

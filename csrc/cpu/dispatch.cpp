@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "cpu/engine.hpp"
+#include "cpu/thin_engine.hpp"
 
 namespace otfuse {
 
@@ -11,15 +12,21 @@ namespace otfuse {
 namespace baseline {
 extern const Engine<float> engine_f32;
 extern const Engine<double> engine_f64;
+extern const ThinEngine<float> thin_f32;
+extern const ThinEngine<double> thin_f64;
 }  // namespace baseline
 #if defined(OTFUSE_HAS_AVX512)
 namespace avx2 {
 extern const Engine<float> engine_f32;
 extern const Engine<double> engine_f64;
+extern const ThinEngine<float> thin_f32;
+extern const ThinEngine<double> thin_f64;
 }  // namespace avx2
 namespace avx512 {
 extern const Engine<float> engine_f32;
 extern const Engine<double> engine_f64;
+extern const ThinEngine<float> thin_f32;
+extern const ThinEngine<double> thin_f64;
 }  // namespace avx512
 #endif
 
@@ -29,6 +36,8 @@ struct Level {
   std::string name;
   const Engine<float>* f32;
   const Engine<double>* f64;
+  const ThinEngine<float>* thin_f32;
+  const ThinEngine<double>* thin_f64;
 };
 
 std::vector<Level> supported_levels() {
@@ -36,13 +45,16 @@ std::vector<Level> supported_levels() {
 #if defined(OTFUSE_HAS_AVX512)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("x86-64-v4")) {
-    levels.push_back({"avx512", &avx512::engine_f32, &avx512::engine_f64});
+    levels.push_back({"avx512", &avx512::engine_f32, &avx512::engine_f64, &avx512::thin_f32,
+                      &avx512::thin_f64});
   }
   if (__builtin_cpu_supports("x86-64-v3")) {
-    levels.push_back({"avx2", &avx2::engine_f32, &avx2::engine_f64});
+    levels.push_back({"avx2", &avx2::engine_f32, &avx2::engine_f64, &avx2::thin_f32,
+                      &avx2::thin_f64});
   }
 #endif
-  levels.push_back({"baseline", &baseline::engine_f32, &baseline::engine_f64});
+  levels.push_back({"baseline", &baseline::engine_f32, &baseline::engine_f64, &baseline::thin_f32,
+                      &baseline::thin_f64});
   return levels;
 }
 
@@ -86,6 +98,16 @@ const Engine<float>& engine<float>() {
 template <>
 const Engine<double>& engine<double>() {
   return *current()->f64;
+}
+
+template <>
+const ThinEngine<float>& thin_engine<float>() {
+  return *current()->thin_f32;
+}
+
+template <>
+const ThinEngine<double>& thin_engine<double>() {
+  return *current()->thin_f64;
 }
 
 const std::string& simd_level() { return current()->name; }

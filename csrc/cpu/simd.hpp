@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "core/butterfly.hpp"
@@ -32,6 +33,16 @@ struct Simd {
 
 template <class real_t>
 using Lanes = typename Simd<real_t>::type;
+
+// Integers as wide as the lanes, for their bits.
+template <class real_t>
+struct LaneWords {
+  using Word = std::conditional_t<sizeof(real_t) == 4, int32_t, int64_t>;
+  typedef Word type __attribute__((vector_size(kVectorBytes)));
+};
+
+template <class real_t>
+using Words = typename LaneWords<real_t>::type;
 
 template <class real_t>
 OTFUSE_HD Lanes<real_t> load_aligned(const real_t* p) {

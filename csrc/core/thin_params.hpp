@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What the launchers of the thin-channel convolutions are told. Arrays are (batch, channel,
-// z, y, x), x fastest, the spatial axes contiguous.
+// What the launchers of the thin-channel convolutions are told. Arrays are (batch,
+// channel, z, y, x), x fastest, the spatial axes contiguous.
 #pragma once
 
 #include <cstdint>
@@ -19,13 +19,15 @@ struct ThinSource {
   int64_t channels, batch_stride, channel_stride;
 };
 
-// out = activation(bias + weight * (sources side by side + added)), zeros beyond the edges.
+// out = activation(bias + weight * (sources side by side + added)), zeros beyond the
+// edges.
 template <class real_t>
 struct ConvThinParams {
   int64_t batch;
   Extents extent;
   std::vector<ThinSource<real_t>> sources;
-  ThinSource<real_t> added;  // one channel, added to every channel of the input; or no data
+  ThinSource<real_t>
+      added;  // one channel, added to every channel of the input; or no data
   int64_t channels_in, channels_out;
   Extents kernel;        // odd
   const real_t* weight;  // (channels_out, channels_in, kernel)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Minimal filtering of rows (Winograd 1980; Lavin and Gray 2016): T outputs of a filter of
-// K taps from P = T + K - 1 products instead of T K, by evaluating at P points. The points
-// are 0, pairs +-a, and infinity:
+// Minimal filtering of rows (Winograd 1980; Lavin and Gray 2016): T outputs of a filter
+// of K taps from P = T + K - 1 products instead of T K, by evaluating at P points. The
+// points are 0, pairs +-a, and infinity:
 //   y = A^T [ (G w) * (B^T d) ],   A^T[i][p] = a_p^i,   G[p][j] = a_p^j / N_p,
 //   B^T[p] = coefficients of M_p(x) = prod_{q != p} (x - a_q),   N_p = M_p(a_p),
 // at infinity the leading coefficient. Pairs share their even and odd parts.
@@ -11,8 +11,8 @@
 
 OTFUSE_BEGIN_ISA_NAMESPACE
 
-// P products: 0, kPairs pairs, infinity. Small points and their inverses keep the growth of
-// rounding errors low.
+// P products: 0, kPairs pairs, infinity. Small points and their inverses keep the growth
+// of rounding errors low.
 template <int P>
 struct FilterPoints;
 

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Convolutions of few channels. A job is a tile of output rows, some columns wide, at every
-// z: its input rows are staged once for each plane, with everything that changes them on
-// the way (channels put side by side, the added channel, zeros beyond the edges, the
-// transform of the rows), into lines that stay in the L2 cache; kernels read them from
-// there and the sums are transformed back, activated and written once.
+// Convolutions of few channels. A job is a tile of output rows, some columns wide, at
+// every z: its input rows are staged once for each plane, with everything that changes
+// them on the way (channels put side by side, the added channel, zeros beyond the edges,
+// the transform of the rows), into lines that stay in the L2 cache; kernels read them
+// from there and the sums are transformed back, activated and written once.
 #pragma once
 
 #include <omp.h>
 
 #include "core/activation.hpp"
 #include "cpu/engine.hpp"
+#include "cpu/softplus.hpp"
 #include "cpu/thin_kernel.hpp"
 #include "cpu/workspace.hpp"
 
@@ -38,7 +39,7 @@ void store_clipped(real_t* row, int64_t x, int64_t nx, const Lanes<real_t>& v) {
 template <class real_t>
 Lanes<real_t> activate(Activation activation, const Lanes<real_t>& v) {
   if (activation == Activation::kRelu) return relu(v);
-  if (activation == Activation::kSoftplus) return softplus<real_t, Words<real_t>>(v);
+  if (activation == Activation::kSoftplus) return softplus_of_lanes<real_t>(v);
   return v;
 }
 
@@ -58,7 +59,8 @@ struct ThinCut {
     columns = n.x <= kWidest ? n.x : kColumns;
     pad = round_up(k.kernel.x / 2);
     stride = (round_up(columns) + 2 * pad) / kLanes;
-    stride = (stride | 1) * kLanes;  // odd: lines that follow each other share no cache set
+    stride =
+        (stride | 1) * kLanes;  // odd: lines that follow each other share no cache set
     rows = k.tile;
     if (k.points == 1) {
       const int64_t line = k.channels_in * stride * int64_t(sizeof(real_t));
@@ -102,7 +104,8 @@ class ThinWorker {
   }
 
  private:
-  static constexpr int kSums = 8 * (kWide ? 24 : 12) * kLanes;  // points x block of registers
+  static constexpr int kSums =
+      8 * (kWide ? 24 : 12) * kLanes;  // points x block of registers
 
   real_t* slot(int64_t z) const { return staged_ + z % k_.kernel.z * cut_.slot; }
 
@@ -148,8 +151,8 @@ class ThinWorker {
     bool inside = true;
     for (int r = 0; r < kPoints; ++r) inside &= rows[r] != nullptr;
     // Columns of whole vectors inside the image need no care.
-    const int64_t begin = std::min(ThinCut<real_t>::round_up(std::max<int64_t>(0, -first)),
-                                   cut_.stride);
+    const int64_t begin =
+        std::min(ThinCut<real_t>::round_up(std::max<int64_t>(0, -first)), cut_.stride);
     const int64_t whole = inside ? (nx - first - begin) / kLanes * kLanes : 0;
     const int64_t end = std::clamp(begin + whole, begin, cut_.stride);
     const auto clipped = [&](const real_t* row, int64_t i) OTFUSE_LAMBDA {
@@ -177,7 +180,8 @@ class ThinWorker {
       } else {
         filter_input<kPoints, real_t>(d, t);
       }
-      unroll<kPoints>([&](auto r) OTFUSE_LAMBDA { store_aligned(to + r * line + i, t[r]); });
+      unroll<kPoints>([&](auto r)
+                          OTFUSE_LAMBDA { store_aligned(to + r * line + i, t[r]); });
     }
   }
 
@@ -199,7 +203,8 @@ class ThinWorker {
     }
   }
 
-  void multiply(const ThinChannels& block, int64_t z, int64_t row, int64_t x, int vectors) {
+  void multiply(const ThinChannels& block, int64_t z, int64_t row, int64_t x,
+                int vectors) {
     const Extents& kernel = k_.kernel;
     const int64_t line = k_.channels_in * cut_.stride, rows = k_.groups() / kernel.z;
     ThinTaps<real_t> taps;
@@ -236,12 +241,13 @@ class ThinWorker {
     for (int c = 0; c < piece.block.valid; ++c) {
       const int64_t channel = piece.block.first + c;
       const V bias = broadcast(p_.bias == nullptr ? real_t(0) : p_.bias[channel]);
-      real_t* out = p_.out + batch_ * p_.out_batch_stride + channel * p_.out_channel_stride +
-                    (piece.z * n.y + piece.y) * n.x;
+      real_t* out = p_.out + batch_ * p_.out_batch_stride +
+                    channel * p_.out_channel_stride + (piece.z * n.y + piece.y) * n.x;
       for (int i = 0; i < piece.vectors; ++i) {
         const real_t* at = sums_ + (c * piece.vectors + i) * kLanes;
         V m[kPoints], y[kTile];
-        unroll<kPoints>([&](auto p) OTFUSE_LAMBDA { m[p] = load_aligned(at + p * step); });
+        unroll<kPoints>([&](auto p)
+                            OTFUSE_LAMBDA { m[p] = load_aligned(at + p * step); });
         if constexpr (kPoints == 1) {
           y[0] = m[0];
         } else {
@@ -275,8 +281,9 @@ void conv_thin(const ConvThinParams<real_t>& p) {
   const Workspace workspace(size_t(threads * each) * sizeof(real_t));
 #pragma omp parallel num_threads(threads)
   {
-    ThinWorker<real_t> worker(p, kernel, cut,
-                              static_cast<real_t*>(workspace.data()) + omp_get_thread_num() * each);
+    ThinWorker<real_t> worker(
+        p, kernel, cut,
+        static_cast<real_t*>(workspace.data()) + omp_get_thread_num() * each);
 #pragma omp for schedule(dynamic)
     for (int64_t job = 0; job < jobs; ++job) {
       const int64_t band = job / cut.stripes;

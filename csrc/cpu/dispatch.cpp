@@ -45,16 +45,16 @@ std::vector<Level> supported_levels() {
 #if defined(OTFUSE_HAS_AVX512)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("x86-64-v4")) {
-    levels.push_back({"avx512", &avx512::engine_f32, &avx512::engine_f64, &avx512::thin_f32,
-                      &avx512::thin_f64});
+    levels.push_back({"avx512", &avx512::engine_f32, &avx512::engine_f64,
+                      &avx512::thin_f32, &avx512::thin_f64});
   }
   if (__builtin_cpu_supports("x86-64-v3")) {
-    levels.push_back({"avx2", &avx2::engine_f32, &avx2::engine_f64, &avx2::thin_f32,
-                      &avx2::thin_f64});
+    levels.push_back(
+        {"avx2", &avx2::engine_f32, &avx2::engine_f64, &avx2::thin_f32, &avx2::thin_f64});
   }
 #endif
-  levels.push_back({"baseline", &baseline::engine_f32, &baseline::engine_f64, &baseline::thin_f32,
-                      &baseline::thin_f64});
+  levels.push_back({"baseline", &baseline::engine_f32, &baseline::engine_f64,
+                    &baseline::thin_f32, &baseline::thin_f64});
   return levels;
 }
 

@@ -84,7 +84,8 @@ class PixelMlp {
 template <class real_t>
 void pixel_mlp(const PixelMlpParams<real_t>& p) {
   const PixelMlp<real_t> mlp(p);
-  const int64_t chunks = (p.pixels + mlp.kPixels - 1) / mlp.kPixels, jobs = p.batch * chunks;
+  const int64_t chunks = (p.pixels + mlp.kPixels - 1) / mlp.kPixels,
+                jobs = p.batch * chunks;
   const int threads = int(std::clamp<int64_t>(jobs, 1, p.threads));
   const Workspace workspace(size_t(threads * mlp.reals()) * sizeof(real_t));
 #pragma omp parallel num_threads(threads)

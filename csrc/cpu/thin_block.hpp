@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The inner loop of the thin-channel convolutions: kChannels x kVectors vectors of sums in
-// registers, neighbouring x in the lanes, weights broadcast. A vector of input is used
+// The inner loop of the thin-channel convolutions: kChannels x kVectors vectors of sums
+// in registers, neighbouring x in the lanes, weights broadcast. A vector of input is used
 // kChannels times and a weight kVectors times, so that the loads keep up with the
 // multiplications.
 #pragma once
@@ -11,8 +11,8 @@ OTFUSE_BEGIN_ISA_NAMESPACE
 
 inline constexpr int kMostGroups = 81;  // planes times rows of a direct kernel
 
-// Input rows under the kernel. Group g is one offset of the kernel in z and y: its channels
-// lie `stride` apart and every one is read at `width` neighbouring offsets in x.
+// Input rows under the kernel. Group g is one offset of the kernel in z and y: its
+// channels lie `stride` apart and every one is read at `width` neighbouring offsets in x.
 template <class real_t>
 struct ThinTaps {
   const real_t* input[kMostGroups];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The weights of a thin-channel convolution in the order in which its loops read them, and
-// how many rows they make at once: rows are filtered minimally (core/winograd.hpp) where
-// the kernel has 3 or 5 of them, and multiplied out otherwise.
+// The weights of a thin-channel convolution in the order in which its loops read them,
+// and how many rows they make at once: rows are filtered minimally (core/winograd.hpp)
+// where the kernel has 3 or 5 of them, and multiplied out otherwise.
 #pragma once
 
 #include <algorithm>
@@ -63,7 +63,8 @@ class ThinKernel {
   // Below this the transforms cost more than the products that they save.
   static constexpr int64_t kFewProducts = 8;
 
-  std::vector<real_t> packed_;  // (block, point, group, channel in, x, channel of the block)
+  std::vector<real_t>
+      packed_;  // (block, point, group, channel in, x, channel of the block)
 
   int64_t group_size(int width) const { return channels_in * kernel.x * width; }
 
@@ -89,7 +90,8 @@ class ThinKernel {
         for (int64_t y = 0; y < kernel.y; ++y) column[y] = double(w[y * kernel.x + x]);
         if (points == 6) filter_weights<6>(column, int(kernel.y), filter);
         if (points == 8) filter_weights<8>(column, int(kernel.y), filter);
-        for (int p = 0; p < points; ++p) at(block, c, p, z, channel, x) = real_t(filter[p]);
+        for (int p = 0; p < points; ++p)
+          at(block, c, p, z, channel, x) = real_t(filter[p]);
       }
     }
   }

@@ -108,3 +108,26 @@ def rln_cpu(
     threads: int,
 ) -> None: ...
 def rln_bytes_cpu(extent: Triple, views: int) -> int: ...
+def conv_thin_cpu(
+    is_double: bool,
+    batch: int,
+    extent: Triple,
+    sources: list[tuple[int, int, int, int]],
+    added: tuple[int, int, int, int] | None,
+    channels_out: int,
+    kernel: Triple,
+    weight: int,
+    bias: int,
+    activation: str,
+    out: int,
+    threads: int,
+) -> None: ...
+def pixel_mlp_cpu(
+    is_double: bool,
+    batch: int,
+    pixels: int,
+    input: int,
+    layers: list[tuple[int, int, int, int]],
+    out: int,
+    threads: int,
+) -> None: ...

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from otfuse._config import __version__, show_config
     from otfuse.functional._geometry import next_fast_shape
     from otfuse.functional.blind import BlindResult, blind_richardson_lucy
+    from otfuse.functional.conv_thin import conv_thin, pixel_mlp
     from otfuse.functional.fft_conv import fft_conv1d, fft_conv2d, fft_conv3d
     from otfuse.functional.fft_convolve import fft_convolve
     from otfuse.functional.landweber import landweber
@@ -37,6 +38,7 @@ _ROOMS = {
         "MemoryPlan",
         "Otf",
         "blind_richardson_lucy",
+        "conv_thin",
         "fft_conv1d",
         "fft_conv2d",
         "fft_conv3d",
@@ -44,6 +46,7 @@ _ROOMS = {
         "landweber",
         "multiview_richardson_lucy",
         "next_fast_shape",
+        "pixel_mlp",
         "plan_richardson_lucy",
         "richardson_lucy",
         "rl_ratio",
@@ -75,6 +78,7 @@ __all__ = [
     "__version__",
     "clear_cache",
     "blind_richardson_lucy",
+    "conv_thin",
     "fft_conv1d",
     "fft_conv2d",
     "fft_conv3d",
@@ -82,6 +86,7 @@ __all__ = [
     "landweber",
     "multiview_richardson_lucy",
     "next_fast_shape",
+    "pixel_mlp",
     "plan_richardson_lucy",
     "richardson_lucy",
     "rl_ratio",

@@ -3,6 +3,7 @@
 
 from otfuse.functional._geometry import next_fast_shape
 from otfuse.functional.blind import BlindResult, blind_richardson_lucy
+from otfuse.functional.conv_thin import conv_thin, pixel_mlp
 from otfuse.functional.fft_conv import fft_conv1d, fft_conv2d, fft_conv3d
 from otfuse.functional.fft_convolve import fft_convolve
 from otfuse.functional.landweber import landweber
@@ -24,6 +25,7 @@ __all__ = [
     "MemoryPlan",
     "Otf",
     "blind_richardson_lucy",
+    "conv_thin",
     "fft_conv1d",
     "fft_conv2d",
     "fft_conv3d",
@@ -32,6 +34,7 @@ __all__ = [
     "multiview_richardson_lucy",
     "next_fast_shape",
     "pack_rln_weights",
+    "pixel_mlp",
     "plan_richardson_lucy",
     "richardson_lucy",
     "rl_ratio",

@@ -2,7 +2,9 @@
 """Torch's view of the compiled core: custom operators under ``torch.ops.otfuse``."""
 
 from otfuse.ops._fields import engine_grid
+from otfuse.ops.conv_thin import conv_thin
 from otfuse.ops.fft_convolve import fft_convolve, make_otf
+from otfuse.ops.pixel_mlp import pixel_mlp
 from otfuse.ops.richardson_lucy import richardson_lucy, richardson_lucy_bytes
 from otfuse.ops.rl_pointwise import rl_ratio, rl_update
 from otfuse.ops.rln import rln, rln_bytes
@@ -10,10 +12,12 @@ from otfuse.ops.system import clear_cache, next_fast_extent, simd_level, thread_
 
 __all__ = [
     "clear_cache",
+    "conv_thin",
     "engine_grid",
     "fft_convolve",
     "make_otf",
     "next_fast_extent",
+    "pixel_mlp",
     "richardson_lucy",
     "richardson_lucy_bytes",
     "rl_ratio",

@@ -7,6 +7,7 @@ Same names and signatures as the compiled functions, slower and heavier on memor
 
 from .back_projector import back_projector
 from .blind import blind_richardson_lucy
+from .conv_thin import conv_thin, pixel_mlp
 from .fft_conv import fft_conv1d, fft_conv2d, fft_conv3d
 from .fft_convolve import fft_convolve
 from .landweber import landweber
@@ -22,6 +23,7 @@ from .wiener import wiener
 __all__ = [
     "blind_richardson_lucy",
     "back_projector",
+    "conv_thin",
     "fft_conv1d",
     "fft_conv2d",
     "fft_conv3d",
@@ -29,6 +31,7 @@ __all__ = [
     "landweber",
     "multiview_richardson_lucy",
     "mrbcr",
+    "pixel_mlp",
     "richardson_lucy",
     "rl_ratio",
     "rl_update",

@@ -7,7 +7,17 @@ import torch
 from otfuse import simulate
 from otfuse.psf import gaussian
 
-DRAWN = [simulate.filaments, simulate.shells, simulate.beads]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+DRAWN = [
+    simulate.beads,
+    simulate.dots,
+    simulate.ellipsoids,
+    simulate.filaments,
+    simulate.nuclei,
+    simulate.rods,
+    simulate.shells,
+]
 SHAPES = [(16, 40, 48), (1, 32, 32), (5, 1, 9), (3, 3, 3)]
 
 
@@ -43,7 +53,10 @@ def test_specimen_is_scaled_to_one():
     assert 0.01 < filled < 0.5
 
 
-@pytest.mark.parametrize("draw", DRAWN, ids=lambda f: f.__name__)
+# A texture's brightest voxel, which nuclei are scaled to, depends on how it is sampled.
+@pytest.mark.parametrize(
+    "draw", [f for f in DRAWN if f is not simulate.nuclei], ids=lambda f: f.__name__
+)
 def test_sizes_are_in_the_unit_of_the_voxel(draw):
     """The same field in voxels twice as tall holds as much, in half as many planes."""
     fine = draw((32, 48, 48), seed=2, voxel=(1.0, 1.0, 1.0))
@@ -73,9 +86,93 @@ def test_a_shell_is_hollow_and_a_bead_is_solid():
     assert float(bead.sum() / bead.max()) == pytest.approx(volume, rel=0.1)
 
 
+def test_an_ellipsoid_is_as_large_as_asked_however_it_is_turned():
+    for seed in range(4):
+        body = simulate.ellipsoids((33, 33, 33), seed=seed, count=1, radius=(5.0, 9.0))
+        solid = body / body.max()
+        place = torch.nonzero(solid > 0.5).float()
+        spread = torch.linalg.eigvalsh(torch.cov(place.T))
+        half_axes = (5 * spread).sqrt()  # a solid ellipsoid's variance is r^2 / 5 along each axis
+        assert float(solid.sum()) == pytest.approx(4.189 * float(half_axes.prod()), rel=0.06)
+        assert half_axes.min() > 4.7
+        assert half_axes.max() < 9.3
+
+
+def test_rods_are_as_long_and_thick_as_asked():
+    for seed in range(4):
+        rod = simulate.rods((40, 40, 40), seed=seed, count=1, length=(20.0, 20.0), diameter=4.0)
+        solid = rod / rod.max()
+        expected = torch.pi * 2**2 * 16 + 4.189 * 2**3
+        assert float(solid.sum()) == pytest.approx(expected, rel=0.06)
+        place = torch.nonzero(solid > 0.5).float()
+        longest = torch.linalg.eigvalsh(torch.cov(place.T))[-1]
+        assert float((12 * longest).sqrt()) == pytest.approx(20, rel=0.1)
+
+
+def test_dots_are_as_wide_and_bright_as_asked():
+    volume = simulate.dots((24, 24, 24), seed=1, count=1, diameter=5.0)
+    assert float((volume > volume.max() / 2).sum()) == pytest.approx(4.189 * 2.5**3, rel=0.15)
+    assert 0.39 < float(volume.max()) < 1.01
+
+
+def test_nuclei_are_textured_inside_and_dark_outside():
+    volume = simulate.nuclei((48, 64, 64), seed=2, count=1, radius=(14.0, 14.0))
+    inside = volume[volume > 0]
+    assert volume.max() == 1
+    assert len(inside) == pytest.approx(4.189 * 14**3, rel=0.2)
+    assert 0.2 < float(inside.std() / inside.mean()) < 1.5
+
+
+def test_phantoms_differ_and_do_not_depend_on_their_number():
+    three = simulate.phantoms(3, (12, 24, 24), seed=5, voxel=(2.0, 1.0, 1.0))
+    assert three.shape == (3, 12, 24, 24)
+    assert torch.equal(three[:2], simulate.phantoms(2, (12, 24, 24), seed=5, voxel=(2, 1, 1)))
+    assert not torch.equal(three[0], three[1])
+    assert three.amax((1, 2, 3)).tolist() == [1, 1, 1]
+    assert three.min() >= 0
+
+
+@pytest.mark.parametrize("kind", simulate.KINDS)
+def test_phantoms_of_each_kind(kind):
+    volume = simulate.phantoms(1, (16, 24, 24), seed=1, kinds=(kind,))[0]
+    alone = simulate.KINDS[kind]
+    assert 0 < float((volume > 0.1).float().mean()) < 0.9
+    assert alone.__name__ == kind
+
+
+def test_pixels_hold_the_mean_of_what_falls_on_them():
+    light = torch.arange(2 * 3 * 4 * 6, dtype=torch.float32).reshape(2, 3, 4, 6)
+    pixels = simulate.to_pixels(light, (3, 2, 3))
+    assert pixels.shape == (2, 1, 2, 2)
+    assert pixels[1, 0, 0, 1] == light[1, :, :2, 3:].mean()
+    focus = simulate.to_pixels(light, (3, 2, 3), planes="middle")
+    assert focus[1, 0, 0, 1] == light[1, 1, :2, 3:].mean()
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda v: simulate.to_pixels(v, (2, 2)), "factors must be three positive integers"),
+        (lambda v: simulate.to_pixels(v, (1, 4, 1)), r"must divide the extents \(4, 6, 6\)"),
+        (lambda v: simulate.to_pixels(v, (1, 1, 1), planes="all"), "planes must be 'mean' or"),
+        (lambda v: simulate.to_pixels(v, (2, 2, 2), planes="middle"), "factors must be odd along"),
+    ],
+)
+def test_pixels_reject(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(torch.ones(4, 6, 6))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: simulate.phantoms(0, (4, 4, 4), seed=1), "count must be at least 1, got 0"),
+        (lambda: simulate.phantoms(1, (4, 4), seed=1), "phantoms: shape must be three"),
+        (lambda: simulate.phantoms(1, (4, 4, 4), seed=1, kinds=["cells"]), "got cells"),
+        (lambda: simulate.phantoms(1, (4, 4, 4), seed=1, kinds=[]), "kinds must be some of"),
+        (lambda: simulate.dots((4, 4, 4), seed=1, diameter=0.0), "diameter must be positive"),
+        (lambda: simulate.rods((4, 4, 4), seed=1, length=(0.0, 2.0)), "length must be positive"),
+        (lambda: simulate.nuclei((4, 4, 4), seed=1, grain=-1.0), "grain must be positive"),
         (lambda: simulate.beads((0, 4, 4), seed=1), "beads: shape must be three positive"),
         (lambda: simulate.shells((4, 4), seed=1), "shells: shape must be three positive"),
         (lambda: simulate.filaments((4, 4, 4), seed=1, voxel=(1, 0, 1)), "voxel must be three"),

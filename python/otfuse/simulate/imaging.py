@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -114,6 +115,46 @@ def camera(
     noise = normal(generator(seed, photons.device), *photons.shape).to(photons.dtype)
     counts = gain * (photons + read_noise * noise) + offset
     return counts.round().clamp(0, 2**bits - 1)
+
+
+def to_pixels(light: Tensor, factors: Sequence[int], *, planes: str = "mean") -> Tensor:
+    """Return a finely sampled volume on coarser voxels, as a camera's pixels integrate light.
+
+    Parameters
+    ----------
+    light : Tensor, shape (..., nz, ny, nx)
+        Intensity or concentration on the fine grid.
+    factors : (fz, fy, fx)
+        How many fine voxels make a coarse one along each axis; they divide the extents.
+    planes : "mean" or "middle"
+        Along z, the mean over the fine planes (what a voxel of the specimen holds) or the middle
+        one of them (where the focus of a camera stack lies; fz is odd then).
+
+    Returns
+    -------
+    Tensor, shape (..., nz / fz, ny / fy, nx / fx): means over the fine voxels of each coarse one.
+
+    Raises
+    ------
+    ValueError  if the factors do not divide the extents, or planes is unknown.
+    """
+    steps = tuple(int(f) for f in factors)
+    extents = tuple(light.shape[-3:])
+    if len(steps) != 3 or len(extents) != 3 or min(steps) < 1:
+        raise ValueError(f"to_pixels: factors must be three positive integers, got {factors}")
+    if any(n % f for n, f in zip(extents, steps, strict=True)):
+        raise ValueError(
+            f"to_pixels: factors must divide the extents {extents}, got {steps}; crop the volume"
+        )
+    if planes not in ("mean", "middle"):
+        raise ValueError(f"to_pixels: planes must be 'mean' or 'middle', got {planes!r}")
+    if planes == "middle" and steps[0] % 2 == 0:
+        raise ValueError(
+            f"to_pixels: factors must be odd along z with planes='middle', got {steps[0]}"
+        )
+    split = [side for n, f in zip(extents, steps, strict=True) for side in (n // f, f)]
+    blocks = light.reshape(*light.shape[:-3], *split).mean((-3, -1))
+    return blocks.mean(-3) if planes == "mean" else blocks[..., steps[0] // 2, :, :]
 
 
 def _blur(truth: Tensor, psf: Tensor, boundary: str) -> Tensor:

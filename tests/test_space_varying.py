@@ -208,6 +208,63 @@ def test_masked_values_do_not_matter(rng: np.random.Generator) -> None:
     assert_same(otfuse.space_varying_richardson_lucy(hidden, psfs, 3, mask=mask), expected, "nan")
 
 
+DEEP = {"na": 1.2, "wavelength": 0.52, "immersion_index": 1.33, "sample_index": 1.46}
+
+
+def test_depth_series() -> None:
+    """Each node is the model at the middle of its part of the stack."""
+    shape, voxel = (9, 11, 13), (0.4, 0.1, 0.1)
+    series = otfuse.psf.depth_series(
+        otfuse.psf.widefield, shape, voxel, planes=30, nodes=3, top=2.0, **DEEP
+    )
+    assert series.shape == (3, 1, 1, *shape)
+    for psf, middle in zip(series[:, 0, 0], (4.5, 14.5, 24.5), strict=True):
+        expected = otfuse.psf.widefield(shape, voxel, depth=2.0 + 0.4 * middle, **DEEP)
+        assert_same(psf, expected, f"plane {middle}")
+
+
+def test_restores_a_deep_stack_better_than_one_psf() -> None:
+    """Beads at every depth, spherical aberration growing with it."""
+    shape, voxel = (24, 24, 24), (0.4, 0.1, 0.1)
+    extents = (31, 25, 25)
+    series = otfuse.psf.depth_series(
+        otfuse.psf.widefield, extents, voxel, planes=24, nodes=4, **DEEP
+    )
+    generator = torch.Generator().manual_seed(4)
+    wide = tuple(n + k - 1 for n, k in zip(shape, extents, strict=True))
+    truth = torch.zeros(wide)
+    truth[tuple((torch.rand(150, 3, generator=generator) * torch.tensor(wide)).long().T)] = 1
+    spot = otfuse.psf.gaussian((5, 9, 9), (0.8, 1.8, 1.8))
+    truth = otfuse.fft_convolve(truth, spot).clamp(min=0)
+    light = otfuse.space_varying_convolve(truth, series).clamp(min=0)
+    image = torch.poisson(1000 * light / light.max(), generator)
+    inside = 1000 * truth[15:-15, 12:-12, 12:-12] / light.max()
+
+    def error(out: torch.Tensor) -> float:
+        return float((out - inside).norm() / inside.norm())
+
+    options = {"acceleration": "shb"}
+    right = error(otfuse.space_varying_richardson_lucy(image, series, 30, **options))
+    wrong = [error(otfuse.richardson_lucy(image, h[0, 0], 30, **options)) for h in series]
+    assert right < 0.95 * min(wrong)
+
+
+@pytest.mark.parametrize(
+    ("changed", "match"),
+    [
+        ({"nodes": 0}, "nodes must be"),
+        ({"nodes": 31}, "nodes must be"),
+        ({"top": -1.0}, "top must not"),
+        ({"voxel": (0.4, 0.1)}, "voxel must be"),
+    ],
+    ids=str,
+)
+def test_depth_series_rejects(changed: dict, match: str) -> None:
+    arguments = {"planes": 30, "nodes": 3, "voxel": (0.4, 0.1, 0.1), **DEEP, **changed}
+    with pytest.raises(ValueError, match=f"^depth_series: {match}"):
+        otfuse.psf.depth_series(otfuse.psf.widefield, (9, 9, 9), **arguments)
+
+
 Y, H = torch.ones(8, 9), torch.ones(2, 2, 3, 4)
 
 

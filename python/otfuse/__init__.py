@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from otfuse.functional.conv_thin import conv_thin, pixel_mlp
     from otfuse.functional.fft_conv import fft_conv1d, fft_conv2d, fft_conv3d
     from otfuse.functional.fft_convolve import fft_convolve
+    from otfuse.functional.fit_psf import PsfFit, fit_psf
     from otfuse.functional.landweber import landweber
     from otfuse.functional.multiview import multiview_richardson_lucy
     from otfuse.functional.otf import Otf
@@ -37,12 +38,14 @@ _ROOMS = {
         "BlindResult",
         "MemoryPlan",
         "Otf",
+        "PsfFit",
         "blind_richardson_lucy",
         "conv_thin",
         "fft_conv1d",
         "fft_conv2d",
         "fft_conv3d",
         "fft_convolve",
+        "fit_psf",
         "landweber",
         "multiview_richardson_lucy",
         "next_fast_shape",
@@ -75,6 +78,7 @@ __all__ = [
     "BlindResult",
     "MemoryPlan",
     "Otf",
+    "PsfFit",
     "__version__",
     "clear_cache",
     "blind_richardson_lucy",
@@ -83,6 +87,7 @@ __all__ = [
     "fft_conv2d",
     "fft_conv3d",
     "fft_convolve",
+    "fit_psf",
     "landweber",
     "multiview_richardson_lucy",
     "next_fast_shape",

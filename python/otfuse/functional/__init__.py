@@ -6,6 +6,7 @@ from otfuse.functional.blind import BlindResult, blind_richardson_lucy
 from otfuse.functional.conv_thin import conv_thin, pixel_mlp
 from otfuse.functional.fft_conv import fft_conv1d, fft_conv2d, fft_conv3d
 from otfuse.functional.fft_convolve import fft_convolve
+from otfuse.functional.fit_psf import PsfFit, fit_psf
 from otfuse.functional.landweber import landweber
 from otfuse.functional.multiview import multiview_richardson_lucy
 from otfuse.functional.otf import Otf
@@ -24,12 +25,14 @@ __all__ = [
     "BlindResult",
     "MemoryPlan",
     "Otf",
+    "PsfFit",
     "blind_richardson_lucy",
     "conv_thin",
     "fft_conv1d",
     "fft_conv2d",
     "fft_conv3d",
     "fft_convolve",
+    "fit_psf",
     "landweber",
     "multiview_richardson_lucy",
     "next_fast_shape",

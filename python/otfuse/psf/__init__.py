@@ -5,6 +5,7 @@ from otfuse.functional._back_projector import back_projector
 
 from ._optics import SphericalAberrationWarning
 from .arrays import center, crop, crop_to_energy, in_focus_slice, resample
+from .depths import depth_series
 from .extent import MODALITIES, default_shape, nyquist
 from .models import airy_unit, gaussian, light_sheet, widefield
 from .motion import combine, motion
@@ -23,6 +24,7 @@ __all__ = [
     "crop",
     "crop_to_energy",
     "default_shape",
+    "depth_series",
     "gaussian",
     "in_focus_slice",
     "light_sheet",

@@ -22,6 +22,7 @@ ARROWS = {
     "_config": {"_C"},
     "_preview": set(),
     "metrics": set(),
+    "classical": {"functional", "_checks"},
     "ops": {"_C", "_config"},
     "functional": {"ops", "_background", "_checks", "_config"},
     "reference": set(),

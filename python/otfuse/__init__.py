@@ -62,6 +62,7 @@ _ROOMS = {
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 _SUBPACKAGES = (
+    "classical",
     "functional",
     "io",
     "metrics",

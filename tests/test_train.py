@@ -45,6 +45,9 @@ class SmallTask:
     noise: float = 0.1
     name: str = "small"
 
+    def crop(self, pairs, extents, at, rng):
+        return pairs.crop(extents, rng)
+
     def prepare(self, x, y, rng, training):
         return x + self.noise * training * rng.standard_normal(x.shape, np.float32), y
 

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -32,6 +33,8 @@ class Model:
     trainee : str
         Function of TrainOptions that gives what is trained: (network, Task); empty where
         `otfuse train` does not know it.
+    training : mapping of str to number
+        What options of `otfuse train` are by default.
     """
 
     network: str
@@ -42,6 +45,7 @@ class Model:
     stitches: tuple[str, ...] = ("linear",)
     ndim: int = 2
     trainee: str = ""
+    training: Mapping[str, float] = field(default_factory=dict)
 
     def load(self, path: Any) -> Any:
         """The network with the weights of a file."""
@@ -57,6 +61,14 @@ MODELS = {
         overlap=64,
         ndim=2,
         trainee="otfuse.cli._train_options:mrbcr_trainee",
+        training={
+            "size": 256,
+            "steps": 2000,
+            "batch": 32,
+            "crop": 128,
+            "learning_rate": 1e-3,
+            "patience": 10,
+        },
     ),
     "rln": Model(
         network="otfuse.nn:RLN",
@@ -66,6 +78,15 @@ MODELS = {
         overlap=40,
         stitches=("linear", "published"),
         ndim=3,
+        trainee="otfuse.cli._train_rln:rln_trainee",
+        training={
+            "size": 128,
+            "steps": 10_000,
+            "batch": 4,
+            "crop": 64,
+            "learning_rate": 0.015,
+            "patience": 0,
+        },
     ),
 }
 

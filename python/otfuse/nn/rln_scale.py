@@ -40,15 +40,16 @@ class IntensityScale:
         return cls(low, high - low + 1e-20)
 
     @classmethod
-    def of(cls, volume: Any) -> IntensityScale:
+    def of(cls, volume: Any, percents: tuple[float, float] = PERCENTS) -> IntensityScale:
         """The scale of a volume that is in memory.
 
         Parameters
         ----------
         volume : ndarray
             Any shape.
+        percents : (low, high)
         """
-        low, high = np.percentile(volume, PERCENTS)
+        low, high = np.percentile(volume, percents)
         return cls.from_percentiles(float(low), float(high))
 
     def apply(self, volume: Any) -> Any:

@@ -4,12 +4,14 @@
 from otfuse.train.data import SPECIMENS, Pairs, paired_stacks, simulated_pairs
 from otfuse.train.loop import Progress, Settings, Task, train
 from otfuse.train.mrbcr import MrbcrTask
+from otfuse.train.rln import RlnTask
 
 __all__ = [
     "SPECIMENS",
     "MrbcrTask",
     "Pairs",
     "Progress",
+    "RlnTask",
     "Settings",
     "Task",
     "paired_stacks",

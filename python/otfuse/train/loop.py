@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -81,6 +82,11 @@ class Task(Protocol):
     @property
     def name(self) -> str:
         """The kind, as in `--model`."""
+
+    def crop(
+        self, pairs: Pairs, extents: Sequence[int], at: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A pair of crops to learn from; `at` is the run's seed and the step, for orders."""
 
     def prepare(
         self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator, training: bool
@@ -278,8 +284,10 @@ class _Run:
     def _one_step(self, pairs: Pairs, crop: tuple[int, ...]) -> Tensor:
         """One batch of crops, and one step of Adam; gives the loss."""
         rng = np.random.default_rng([self.settings.seed, self.step, self.team.rank])
+        seed, step = self.settings.seed, self.step
         drawn = [
-            self.task.prepare(*pairs.crop(crop, rng), rng, True) for _ in range(self.settings.batch)
+            self.task.prepare(*self.task.crop(pairs, crop, (seed, step), rng), rng, True)
+            for _ in range(self.settings.batch)
         ]
         x, y = (
             torch.from_numpy(np.stack([pair[i] for pair in drawn]))[:, None].to(self.team.device)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from otfuse.nn import mrbcr_loss
+from otfuse.train.data import Pairs
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,12 @@ class MrbcrTask:
     noise: float = 0.05
     turn: bool = True
     name: str = "mrbcr"
+
+    def crop(
+        self, pairs: Pairs, extents: Sequence[int], at: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A crop at a random place of a random pair."""
+        return pairs.crop(extents, rng)
 
     def prepare(
         self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator, training: bool

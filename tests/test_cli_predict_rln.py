@@ -67,6 +67,33 @@ def test_volumes(predict: Predict, rng: np.random.Generator) -> None:
         np.testing.assert_allclose(result[t, c], expected, atol=1e-4 * expected.max())
 
 
+@pytest.mark.parametrize("name", ["out.tif", "out.ome.tif"])
+def test_channels_and_kinds_of_file(predict: Predict, rng: np.random.Generator, name: str) -> None:
+    stack = beads(rng, 2, 3, 4, 50, 16)
+    image = save(predict.folder / "in.tif", stack)
+    words = ("--model", "rln", "--weights", predict.weights, "--tile", 48)
+    done = predict("predict", image, "-o", predict.folder / name, *words)
+    assert done.code == 0, done.err
+    written = read_stack(predict.folder / name)
+    assert written.kind == ("ome" if "ome" in name else "imagej")
+    for t, c in np.ndindex(2, 3):
+        expected = predict.expected(stack[t, c])
+        np.testing.assert_allclose(written.data[t, c], expected, atol=1e-4 * expected.max())
+    # Integers go through floats on the disk, which are gone afterwards.
+    whole = predict.result(image, "--dtype", "uint16")
+    assert whole.dtype == np.uint16
+    assert whole.max() == 65535
+    for c in range(3):
+        pair = whole[:, c].ravel(), written.data[:, c].ravel()
+        assert np.corrcoef(*pair)[0, 1] > 0.99999
+    assert {p.name for p in predict.folder.iterdir()} == {
+        "in.tif",
+        "out.tif",
+        name,
+        "w.safetensors",
+    }
+
+
 def test_network_range(predict: Predict, rng: np.random.Generator) -> None:
     stack = beads(rng, 1, 1, 4, 16, 16)
     image = save(predict.folder / "in.tif", stack)

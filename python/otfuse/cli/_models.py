@@ -22,6 +22,9 @@ class Model:
     predict : str
         Function of (PredictOptions, network, Stack, Report) that restores a stack: an iterator of
         blocks of time points, (n, nc, nz, ny, nx).
+    into : str
+        The same with a fifth argument, a RowFile to write float32 results to; empty where there is
+        none.
     normalizations : tuple of str
         What `--normalize` may be, the default first.
     tile, overlap : int
@@ -42,6 +45,7 @@ class Model:
     normalizations: tuple[str, ...]
     tile: int
     overlap: int
+    into: str = ""
     stitches: tuple[str, ...] = ("linear",)
     ndim: int = 2
     trainee: str = ""
@@ -73,6 +77,7 @@ MODELS = {
     "rln": Model(
         network="otfuse.nn:RLN",
         predict="otfuse.cli._predict_volume:predict_volumes",
+        into="otfuse.cli._predict_volume:predict_into",
         normalizations=("percentile",),
         tile=0,
         overlap=40,

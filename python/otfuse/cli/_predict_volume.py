@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from otfuse.cli._options import parse_memory
 from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._report import Report, by_extents, in_bytes, number
 from otfuse.cli._steps import Steps
-from otfuse.io import Stack, streamed_percentiles
+from otfuse.io import RowFile, Stack, streamed_percentiles, write_rows
 
 if TYPE_CHECKING:
     from otfuse.tiling import TilePlan
@@ -43,16 +43,37 @@ def predict_volumes(
     report : Report
         Told the plan, and with `--verbose` how much tiles show.
     """
+    with (
+        tempfile.TemporaryDirectory(dir=options.output.parent) as folder,
+        write_rows(Path(folder) / "float.ome.tif", stack.data.shape) as file,
+    ):
+        predict_into(options, network, stack, report, file)
+        yield from (volumes[None] for volumes in file.mapped())
+
+
+def predict_into(
+    options: PredictOptions, network: Any, stack: Stack, report: Report, file: RowFile
+) -> None:
+    """Restore a stack straight into a file.
+
+    Parameters
+    ----------
+    options : PredictOptions
+    network : RLN
+    stack : Stack
+    report : Report
+    file : RowFile
+        Of the stack's extents.
+    """
     nt, nc, *extents = stack.data.shape
     _check(options, network, extents)
     work = _published if options.stitch == "published" else _tiled
-    restore, n_tiles = work(options, network, extents, report)
-    with Steps(nt * nc * n_tiles, "tiles") as steps:
-        for t in range(nt):
-            with _spool(options.output.parent, (nc, *extents)) as spool:
-                for c in range(nc):
-                    restore(stack.data[t, c], _Target(spool, c), steps)
-                yield spool.mapped()[None]
+    restore, plan = work(options, network, extents, report)
+    with Steps(nt * nc * (len(plan) if plan else 1), "tiles") as steps:
+        for t, c in np.ndindex(nt, nc):
+            restore(stack.data[t, c], partial(file.write, t, c), steps)
+            if options.verbose and plan is not None and len(plan) > 1:
+                _report_seams(plan, file.mapped()[t, c], report)
 
 
 def _check(options: PredictOptions, network: Any, extents: Sequence[int]) -> None:
@@ -68,14 +89,15 @@ def _check(options: PredictOptions, network: Any, extents: Sequence[int]) -> Non
         )
 
 
-_Restore = Callable[[np.ndarray, "_Target", Steps], None]
+_WriteRows = Callable[[int, np.ndarray], None]
+_Restore = Callable[[np.ndarray, _WriteRows, Steps], None]
 
 
 def _tiled(
     options: PredictOptions, network: Any, extents: Sequence[int], report: Report
-) -> tuple[_Restore, int]:
+) -> tuple[_Restore, TilePlan | None]:
     from otfuse.nn.rln_scale import PERCENTS, IntensityScale
-    from otfuse.tiling import cut, seam_size, stream_tiles
+    from otfuse.tiling import cut, stream_tiles
 
     plan = plan_volume(
         extents, tile=options.tile, overlap=options.overlap, max_memory=options.max_memory
@@ -88,7 +110,7 @@ def _tiled(
         f"where cut, {in_bytes(need)}, intensities by the volume's percentiles",
     )
 
-    def restore(volume: np.ndarray, target: _Target, steps: Steps) -> None:
+    def restore(volume: np.ndarray, write: _WriteRows, steps: Steps) -> None:
         low, high = streamed_percentiles(volume, PERCENTS)
         scale = IntensityScale.from_percentiles(low, high)
         offset, span = np.float32(scale.offset), np.float32(scale.span)
@@ -108,18 +130,21 @@ def _tiled(
             steps.advance()
             return result.transpose(1, 0, 2)
 
-        stream_tiles(plan, read, compute, target.write_rows)
-        if options.verbose and len(plan) > 1:
-            seam = seam_size(plan, target.mapped().transpose(1, 0, 2))
-            text = f"steps where tiles meet are {number(seam.ratio)} times those beside them"
-            report.row("seams", text)
+        stream_tiles(plan, read, compute, write)
 
-    return restore, len(plan)
+    return restore, plan
+
+
+def _report_seams(plan: TilePlan, volume: np.ndarray, report: Report) -> None:
+    from otfuse.tiling import seam_size
+
+    seam = seam_size(plan, volume.transpose(1, 0, 2))
+    report.row("seams", f"steps where tiles meet are {number(seam.ratio)} times those beside them")
 
 
 def _published(
     options: PredictOptions, network: Any, extents: Sequence[int], report: Report
-) -> tuple[_Restore, int]:
+) -> tuple[_Restore, TilePlan | None]:
     from otfuse.nn.rln_stitch import published_blocks, restore_as_published
 
     crop, overlap = published_blocks(extents)
@@ -136,12 +161,12 @@ def _published(
         "its own percentiles and back without offset, through float16: as published",
     )
 
-    def restore(volume: np.ndarray, target: _Target, steps: Steps) -> None:
+    def restore(volume: np.ndarray, write: _WriteRows, steps: Steps) -> None:
         whole = restore_as_published(volume, network.restore)
-        target.write_rows(0, whole.transpose(1, 0, 2))
+        write(0, whole.transpose(1, 0, 2))
         steps.advance()
 
-    return restore, 1
+    return restore, None
 
 
 def plan_volume(
@@ -209,7 +234,7 @@ def _work_bytes(tile: Sequence[int], shape: Sequence[int]) -> int:
     ty, tz, tx = tile
     voxels, rows = ty * tz * tx, ty * shape[1] * shape[2]
     weight = 4 * voxels if all(t < n for t, n in zip(tile, shape, strict=True)) else 0
-    return 12 * voxels + weight + 12 * rows + rln_bytes((tz, ty, tx))
+    return 12 * voxels + weight + 8 * rows + rln_bytes((tz, ty, tx))
 
 
 def _allowed(max_memory: str | None) -> int:
@@ -226,43 +251,3 @@ def _resident() -> int:
     except OSError:
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-class _Spool:
-    """Volumes in a file without a name: written in any order without being held in memory."""
-
-    def __init__(self, handle: int, shape: tuple[int, ...]) -> None:
-        self.handle, self.shape = handle, shape
-        os.truncate(handle, 4 * int(np.prod(shape)))
-
-    def mapped(self) -> np.ndarray:
-        """What was written, (nc, nz, ny, nx), read-only."""
-        with os.fdopen(os.dup(self.handle), "rb") as file:
-            return np.memmap(file, np.float32, "r", shape=self.shape)
-
-
-@contextmanager
-def _spool(folder: Path, shape: tuple[int, ...]) -> Iterator[_Spool]:
-    with tempfile.TemporaryFile(dir=folder) as file:
-        yield _Spool(file.fileno(), shape)
-
-
-class _Target:
-    """One channel of a spool."""
-
-    def __init__(self, spool: _Spool, channel: int) -> None:
-        self._spool, self._channel = spool, channel
-
-    def write_rows(self, row: int, block: np.ndarray) -> None:
-        """Rows of every plane, (rows, nz, nx)."""
-        _, nz, ny, nx = self._spool.shape
-        for z in range(nz):
-            place = ((self._channel * nz + z) * ny + row) * nx * 4
-            data = np.ascontiguousarray(block[:, z], np.float32).data.cast("B")
-            while data:
-                n = os.pwrite(self._spool.handle, data, place)
-                data, place = data[n:], place + n
-
-    def mapped(self) -> np.ndarray:
-        """The channel's volume."""
-        return self._spool.mapped()[self._channel]

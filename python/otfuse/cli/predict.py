@@ -19,7 +19,7 @@ from otfuse.cli._models import MODELS, find_model, resolve
 from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._report import Report, in_time, number
 from otfuse.cli.deconvolve import report_image
-from otfuse.io import Stack, Written, check_target, provenance, read_stack, write_stack
+from otfuse.io import Stack, Written, check_target, provenance, read_stack, write_rows, write_stack
 from otfuse.io.tf_checkpoint import find_tf_checkpoint
 
 Weights = Annotated[
@@ -102,19 +102,27 @@ def run_prediction(options: PredictOptions) -> None:
     check_target(options.output, overwrite=options.overwrite, n_bytes=n_bytes)
     report_image(stack, report)
     network = _load(options, report)
-    blocks = resolve(options.kind.predict)(options, network, stack, report)
     counted = _Counted(options.dtype != "float32")
-    written = write_stack(
-        options.output,
-        counted.watch(blocks),
-        like=stack,
-        dtype=options.dtype,
-        provenance=_record(options, stack),
-        overwrite=options.overwrite,
-        shape=stack.data.shape,
-    )
+    written = _restore(options, network, stack, counted, report)
     _report_written(written, options, counted, report)
     report.row("time", in_time(time.monotonic() - started))
+
+
+def _restore(
+    options: PredictOptions, network: Any, stack: Stack, counted: _Counted, report: Report
+) -> Written:
+    """Restore and write, in one go where the model can and floats are wanted."""
+    target: dict[str, Any] = {
+        "like": stack, "provenance": _record(options, stack), "overwrite": options.overwrite,
+        "shape": stack.data.shape,
+    }  # fmt: skip
+    if options.kind.into and options.dtype == "float32":
+        written: list[Written] = []
+        with write_rows(options.output, written=written, **target) as file:
+            resolve(options.kind.into)(options, network, stack, report, file)
+        return written[0]
+    blocks = counted.watch(resolve(options.kind.predict)(options, network, stack, report))
+    return write_stack(options.output, blocks, dtype=options.dtype, **target)
 
 
 class _Counted:

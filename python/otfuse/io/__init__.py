@@ -5,6 +5,7 @@ from otfuse.io.camera import Saturation, auto_background, find_saturation, perce
 from otfuse.io.percentiles import streamed_percentiles
 from otfuse.io.provenance import find_provenance, provenance
 from otfuse.io.read import read_stack
+from otfuse.io.rows import RowFile, write_rows
 from otfuse.io.stack import Optics, Stack
 from otfuse.io.target import check_target
 from otfuse.io.tf_checkpoint import read_tf_checkpoint
@@ -13,6 +14,7 @@ from otfuse.io.write import Written, write_stack
 
 __all__ = [
     "Optics",
+    "RowFile",
     "Saturation",
     "Stack",
     "Written",
@@ -26,6 +28,7 @@ __all__ = [
     "read_tf_checkpoint",
     "streamed_percentiles",
     "read_weights",
+    "write_rows",
     "write_stack",
     "write_weights",
 ]

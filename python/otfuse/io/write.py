@@ -90,21 +90,20 @@ def write_stack(
     whole = _whole_shape(data, shape)
     check_target(path, overwrite=overwrite)
     blocks: Iterable[np.ndarray] = [data] if isinstance(data, np.ndarray) else data
-    meaning = _meaning(like, voxel, channel_names)
-    n_bytes = int(np.prod(whole)) * np.dtype(dtype).itemsize
-    kind, notes = _choose_kind(path, meaning, n_bytes)
-    job = _Job(whole, dtype, kind, n_bytes, meaning, dict(provenance or {}), path.name)
+    job, notes = plan_file(
+        path, whole, dtype, empty_meaning(like, voxel, channel_names), provenance
+    )
     factors: tuple[float, ...] = ()
     with complete_file(path, overwrite=overwrite) as file:
         if dtype == "float32":
             highest = _Highest(whole[1])
-            _write_planes(file, job, highest.watch(_checked(blocks, whole)))
+            write_planes(file, job, highest.watch(_checked(blocks, whole)))
         else:
             with tempfile.TemporaryFile(dir=path.parent) as spool:
                 factors, highest = _spool(spool, blocks, whole, dtype)
-                job.record["scale"] = _scale_record(meaning, dtype, factors)
-                _write_planes(file, job, _scaled(spool, whole, dtype, factors))
-    return Written(path, kind, factors, tuple(highest.values), notes)
+                job.record["scale"] = _scale_record(job.meaning, dtype, factors)
+                write_planes(file, job, _scaled(spool, whole, dtype, factors))
+    return Written(path, job.kind, factors, tuple(highest.values), notes)
 
 
 @dataclass(frozen=True)
@@ -116,6 +115,15 @@ class _Job:
     meaning: Stack
     record: dict[str, Any]
     name: str
+
+
+def plan_file(
+    path: Path, shape: _Shape, dtype: str, meaning: Stack, provenance: Mapping[str, Any] | None
+) -> tuple[_Job, tuple[str, ...]]:
+    """What kind of file it will be, and what a user should know of that."""
+    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    kind, notes = _choose_kind(path, meaning, n_bytes)
+    return _Job(shape, dtype, kind, n_bytes, meaning, dict(provenance or {}), path.name), notes
 
 
 class _Highest:
@@ -142,7 +150,9 @@ def _whole_shape(data: Any, shape: Sequence[int] | None) -> _Shape:
     return nt, nc, nz, ny, nx
 
 
-def _meaning(like: Stack | None, voxel: Voxel | None, channel_names: Sequence[str] | None) -> Stack:
+def empty_meaning(
+    like: Stack | None, voxel: Voxel | None = None, channel_names: Sequence[str] | None = None
+) -> Stack:
     """What is to be written around the pixels; `like` without its own."""
     empty = np.empty((0, 0, 0, 0, 0))
     meaning = Stack(empty, "", "") if like is None else replace(like, data=empty)
@@ -215,20 +225,21 @@ def _scale_record(meaning: Stack, dtype: str, factors: tuple[float, ...]) -> dic
     }
 
 
-def _write_planes(file: BinaryIO, job: _Job, blocks: Iterable[np.ndarray]) -> None:
-    writers: dict[str, Callable[[BinaryIO, _Job, Iterable[np.ndarray]], None]] = {
+def write_planes(file: BinaryIO, job: _Job, blocks: Iterable[np.ndarray] | None) -> None:
+    """All of the file; without blocks, room for the pixels."""
+    writers: dict[str, Callable[[BinaryIO, _Job, Iterable[np.ndarray] | None], None]] = {
         "ome": _write_ome,
         "imagej": _write_imagej,
     }
     writers[job.kind](file, job, blocks)
 
 
-def _write_ome(file: BinaryIO, job: _Job, blocks: Iterable[np.ndarray]) -> None:
+def _write_ome(file: BinaryIO, job: _Job, blocks: Iterable[np.ndarray] | None) -> None:
     import tifffile
 
     description = describe(job.record, job.meaning.description)
     xml = build_ome(job.shape, job.dtype, job.meaning, description, job.name)
-    planes = (plane for block in blocks for plane in _planes(block, job.dtype))
+    planes = None if blocks is None else _all_planes(blocks, job.dtype)
     n_planes = int(np.prod(job.shape[:3]))
     with tifffile.TiffWriter(file, bigtiff=job.n_bytes > _CLASSIC_BYTES) as tif:
         tif.write(
@@ -242,14 +253,15 @@ def _write_ome(file: BinaryIO, job: _Job, blocks: Iterable[np.ndarray]) -> None:
         )
 
 
-def _write_imagej(file: BinaryIO, job: _Job, blocks: Iterable[np.ndarray]) -> None:
+def _write_imagej(file: BinaryIO, job: _Job, blocks: Iterable[np.ndarray] | None) -> None:
     import tifffile
 
     nt, nc, nz, ny, nx = job.shape
     meaning, metadata = job.meaning, _imagej_metadata(job)
     # ImageJ's order of planes is (t, z, c).
-    ordered = (block.transpose(0, 2, 1, 3, 4) for block in blocks)
-    planes = (plane for block in ordered for plane in _planes(block, job.dtype))
+    planes = None
+    if blocks is not None:
+        planes = _all_planes((block.transpose(0, 2, 1, 3, 4) for block in blocks), job.dtype)
     scale = micrometres_per(meaning.units[2])
     resolution = None
     if scale is not None and meaning.voxel[1] and meaning.voxel[2]:
@@ -286,6 +298,11 @@ def _imagej_metadata(job: _Job) -> dict[str, Any]:
     if any(meaning.channel_names):
         metadata["Labels"] = [meaning.channel_label(c) for c in range(nc)] * (nt * nz)
     return metadata
+
+
+def _all_planes(blocks: Iterable[np.ndarray], dtype: str) -> Iterator[np.ndarray]:
+    for block in blocks:
+        yield from _planes(block, dtype)
 
 
 def _planes(block: np.ndarray, dtype: str) -> Iterator[np.ndarray]:

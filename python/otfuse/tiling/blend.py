@@ -96,11 +96,13 @@ class Blend:
         starts, axis = self.plan.starts[0], -self.plan.ndim
         last = tile.index[0] + 1 == len(starts)
         n = (self.plan.shape[0] if last else starts[tile.index[0] + 1]) - self._first
-        done = self._sum.narrow(axis, 0, n).clone()
-        n_kept = tile.stop[0] - self._first - n
-        kept = self._sum.narrow(axis, n, n_kept)
-        self._sum.narrow(axis, 0, n_kept).copy_(kept if n_kept <= n else kept.clone())
-        self._sum.narrow(axis, n_kept, self._sum.shape[axis] - n_kept).zero_()
+        # The finished rows stay where they are; those that go on move to a buffer of their own.
+        before, done = self._sum, self._sum.narrow(axis, 0, n)
+        self._sum = None
+        if not last:
+            n_kept = tile.stop[0] - self._first - n
+            self._sum = torch.zeros_like(before)
+            self._sum.narrow(axis, 0, n_kept).copy_(before.narrow(axis, n, n_kept))
         self._first += n
         return self._to_kind(done)
 

@@ -18,7 +18,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -247,14 +247,19 @@ def main() -> None:
     """Run one setting and write its results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--setting", choices=SETTINGS, default="small")
+    parser.add_argument("--counts", type=int, nargs="+", help="training volumes, for those of it")
     parser.add_argument("--output", type=Path, required=True, help="name without its ending")
     given = parser.parse_args()
     setting, start = SETTINGS[given.setting], time.perf_counter()
+    if given.counts:
+        setting = replace(setting, counts=tuple(given.counts))
     found = compare(setting)
     means = table(found["rows"])  # type: ignore[arg-type]
     show(means)
     record = {
-        "command": f"python bench/rln_generalization.py --setting {given.setting} --output NAME",
+        "command": f"python bench/rln_generalization.py --setting {given.setting}"
+        + "".join(f" {word}" for word in (["--counts", *given.counts] if given.counts else []))
+        + " --output NAME",
         "setting": asdict(setting),
         "otfuse": otfuse.__version__,
         "torch": torch.__version__,

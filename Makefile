@@ -18,8 +18,11 @@ KERNEL_TESTS := tests/test_fft_convolve.py tests/test_richardson_lucy.py tests/t
   tests/test_rln_core.py tests/test_conv_thin.py tests/test_pixel_mlp.py
 # Python sources are used in place; these are what an installation has to be repeated for.
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt csrc/CMakeLists.txt \
-           $(wildcard csrc/*/*.cpp csrc/*/*.hpp)
-INSTALL := $(PY) -m pip install --quiet --no-build-isolation
+           $(wildcard csrc/*/*.cpp csrc/*/*.hpp csrc/*/*.cu csrc/*/*.cuh)
+# CUDA=ON builds the CUDA engine into the environment too: minutes, for every GPU of the default.
+CUDA ?= OFF
+INSTALL := $(PY) -m pip install --quiet --no-build-isolation \
+           -C cmake.define.OTFUSE_HOST_KERNELS=ON -C cmake.define.OTFUSE_CUDA=$(CUDA)
 say = @printf '\n== %s\n' $(1)
 
 .PHONY: help demo test simd-tests lint sanitize bench wheel clean
@@ -63,12 +66,13 @@ sanitize: $(VENV)/.installed-test build/sanitize-venv/.ready
 	$(call say,"sanitize: building with AddressSanitizer and UBSan")
 	$(PY) -m pip --python build/sanitize-venv/bin/python install --quiet --no-build-isolation \
 	  --no-deps --no-cache-dir --force-reinstall \
-	  -C build-dir=build/sanitize -C cmake.define.OTFUSE_SANITIZE=ON -C install.strip=false .
+	  -C build-dir=build/sanitize -C cmake.define.OTFUSE_SANITIZE=ON -C install.strip=false \
+	  -C cmake.define.OTFUSE_HOST_KERNELS=ON -C cmake.define.OTFUSE_CUDA=OFF .
 	$(call say,"sanitize: the kernel tests")
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	build/sanitize-venv/bin/python -m pytest -q -m 'not slow' --timeout=900 \
-	  -p no:faulthandler --capture=sys $(KERNEL_TESTS)
+	  -p no:faulthandler --capture=sys $(KERNEL_TESTS) tests/test_cuda_kernels.py
 
 bench: $(VENV)/.installed-bench
 	$(call say,"bench: timing against plain torch and the installed peers")

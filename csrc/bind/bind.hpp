@@ -6,6 +6,7 @@
 
 namespace otfuse {
 
+void bind_cuda(pybind11::module_& m);
 void bind_engine(pybind11::module_& m);
 void bind_rln(pybind11::module_& m);
 void bind_richardson_lucy(pybind11::module_& m);

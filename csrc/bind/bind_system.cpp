@@ -14,11 +14,6 @@ void bind_system(pybind11::module_& m) {
         "Force an instruction set; spectra made before are no longer valid.");
   m.def("clear_workspaces", &clear_workspaces,
         "Give memory kept between calls back to the system; returns its bytes.");
-#if defined(OTFUSE_CUDA_ARCHITECTURES)
-  m.attr("cuda_architectures") = OTFUSE_CUDA_ARCHITECTURES;
-#else
-  m.attr("cuda_architectures") = "";
-#endif
 }
 
 }  // namespace otfuse

@@ -37,7 +37,7 @@ struct UnitRoot {
   double cos, sin;
 };
 
-constexpr UnitRoot unit_root(int k, int n) {
+OTFUSE_HD constexpr UnitRoot unit_root(int k, int n) {
   k %= n;
   if (2 * k > n) k -= n;  // |angle| <= pi, where 24 terms of the series are exact
   const double x = 6.283185307179586476925286766559 * k / n;
@@ -108,6 +108,14 @@ struct Dft {  // odd primes
       store(Index<kK + 1>{}, Complex<T>{even.re + odd.im, even.im - odd.re});
       store(Index<R - 1 - kK>{}, Complex<T>{even.re - odd.im, even.im + odd.re});
     });
+  }
+};
+
+template <class real_t>
+struct Dft<1, real_t> {  // a line of one value
+  template <class T, class Load, class Store>
+  OTFUSE_HD static void run(Load load, Store store) {
+    store(Index<0>{}, load(Index<0>{}));
   }
 };
 

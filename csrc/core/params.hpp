@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "core/platform.hpp"
+
 namespace otfuse {
 
 struct Extents {
@@ -32,7 +34,7 @@ struct Field {
 // Item b of a batch is blurred with kernel (b / inner) % kernels.
 struct KernelIndex {
   int64_t kernels = 1, inner = 1;
-  int64_t of(int64_t b) const { return (b / inner) % kernels; }
+  OTFUSE_HD int64_t of(int64_t b) const { return (b / inner) % kernels; }
 };
 
 template <class real_t>
@@ -86,6 +88,26 @@ struct RichardsonLucyParams {
   real_t per_z, per_y, per_x;  // its voxels to a unit of length
   bool weighted;               // divide by H^T 1: edges or masks lose light
   bool (*poll)();              // true ends the run early; none: never
+  int threads;
+};
+
+enum class RatioMode { kClamp, kAdd };
+
+template <class real_t>
+struct RlRatioParams {
+  int64_t count;
+  const real_t *image, *reblurred, *background;
+  real_t floor;
+  RatioMode mode;
+  real_t* out;
+  int threads;
+};
+
+template <class real_t>
+struct RlUpdateParams {
+  int64_t count;
+  const real_t *estimate, *correction, *weight;  // weight: none means 1
+  real_t* out;
   int threads;
 };
 

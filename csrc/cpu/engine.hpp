@@ -11,26 +11,6 @@
 
 namespace otfuse {
 
-enum class RatioMode { kClamp, kAdd };
-
-template <class real_t>
-struct RlRatioParams {
-  int64_t count;
-  const real_t *image, *reblurred, *background;
-  real_t floor;
-  RatioMode mode;
-  real_t* out;
-  int threads;
-};
-
-template <class real_t>
-struct RlUpdateParams {
-  int64_t count;
-  const real_t *estimate, *correction, *weight;  // weight: none means 1
-  real_t* out;
-  int threads;
-};
-
 template <class real_t>
 struct Engine {
   int lanes;

@@ -3,26 +3,10 @@
 // lanes.
 #pragma once
 
+#include "core/window.hpp"
 #include "cpu/layout.hpp"
 
 OTFUSE_BEGIN_ISA_NAMESPACE
-
-// The index inside the window of grid place i, or -1 outside it.
-inline int64_t window_index(int64_t i, int64_t offset, int64_t extent, int64_t grid) {
-  const int64_t k = i >= offset ? i - offset : i - offset + grid;
-  return k < extent ? k : -1;
-}
-
-// Grid row (z, y) of item b of a field; null outside the window.
-template <class real_t>
-real_t* field_row(const Field<real_t>& f, const Extents& grid, int64_t b, int64_t z,
-                  int64_t y) {
-  const Window& w = f.window;
-  const int64_t iz = window_index(z, w.offset.z, w.extent.z, grid.z);
-  const int64_t iy = window_index(y, w.offset.y, w.extent.y, grid.y);
-  if (iz < 0 || iy < 0) return nullptr;
-  return f.data + b * f.batch_stride + iz * f.stride.z + iy * f.stride.y;
-}
 
 // f(first grid x, first window x, count) for the one or two runs of a window along x.
 template <class F>

@@ -6,6 +6,7 @@
 
 #include <omp.h>
 
+#include "core/window.hpp"
 #include "cpu/columns.hpp"
 #include "cpu/planes.hpp"
 #include "cpu/workspace.hpp"
@@ -52,15 +53,6 @@ void run_job(const Layout<real_t>& l, int64_t batch, int64_t image_reals, int th
       for (int64_t b = 0; b < batch; ++b) f(Team{true}, b, images, scratch);
     }
   }
-}
-
-// The planes and rows, counted from 0, that a window touches: what lies beyond is pruned.
-inline Extents reach(const Window& w, const Extents& grid) {
-  const auto axis = [](int64_t offset, int64_t extent, int64_t n) {
-    return offset + extent > n || offset > 0 ? n : extent;
-  };
-  return {axis(w.offset.z, w.extent.z, grid.z), axis(w.offset.y, w.extent.y, grid.y),
-          axis(w.offset.x, w.extent.x, grid.x)};
 }
 
 template <class real_t>

@@ -2,10 +2,10 @@
 #include "cpu/line_plan.hpp"
 
 #include <array>
-#include <cmath>
-#include <complex>
 #include <limits>
 #include <map>
+
+#include "core/digits.hpp"
 
 namespace otfuse {
 namespace {
@@ -63,12 +63,6 @@ Factors factorise(int64_t n, bool wide) {
   return factorise(n, wide, known);
 }
 
-// exp(-2 pi i k / n), with the angle reduced before it is rounded.
-std::complex<double> root(int64_t k, int64_t n) {
-  const double angle = -2.0 * M_PI * double(k % n) / double(n);
-  return {std::cos(angle), std::sin(angle)};
-}
-
 template <class real_t>
 void add_stage(LinePlan<real_t>& plan, int radix, int64_t groups, int64_t sub) {
   plan.stages.push_back({radix, groups, sub, int64_t(plan.twiddles.size())});
@@ -81,24 +75,12 @@ void add_stage(LinePlan<real_t>& plan, int radix, int64_t groups, int64_t sub) {
   }
 }
 
-// Decimation in frequency leaves frequency k = r + radix q of a stage in sub-line r,
-// place q.
-template <class real_t>
-int64_t digit_position(const LinePlan<real_t>& plan, int64_t k) {
-  int64_t position = 0;
-  for (const auto& stage : plan.stages) {
-    position += (k % stage.radix) * stage.sub;
-    k /= stage.radix;
-  }
-  return position;
-}
-
 template <class real_t>
 void add_positions(LinePlan<real_t>& plan) {
   plan.position.resize(plan.n);
   plan.mirror.resize(plan.n);
   for (int64_t k = 0; k < plan.n; ++k)
-    plan.position[k] = int32_t(digit_position(plan, k));
+    plan.position[k] = int32_t(digit_position(plan.stages, k));
   for (int64_t k = 0; k < plan.n; ++k) {
     plan.mirror[plan.position[k]] = plan.position[(plan.n - k) % plan.n];
   }
@@ -145,13 +127,6 @@ void add_chirp(LinePlan<real_t>& plan, bool wide) {
 }
 
 }  // namespace
-
-bool is_smooth(int64_t n) {
-  for (int64_t p : {2, 3, 5, 7}) {
-    while (n % p == 0) n /= p;
-  }
-  return n == 1;
-}
 
 int64_t next_fast_extent(int64_t n, bool wide) {
   int64_t best = 0;

@@ -42,8 +42,6 @@ struct LinePlan {
 template <class real_t>
 LinePlan<real_t> make_line_plan(int64_t n, bool wide);
 
-bool is_smooth(int64_t n);
-
 // The extent >= n whose line is cheapest to transform.
 int64_t next_fast_extent(int64_t n, bool wide);
 

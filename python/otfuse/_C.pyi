@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The compiled core: pointers, extents and strides in, no torch."""
 
+from typing import Any
+
 Triple = tuple[int, int, int]
 
 cuda_architectures: str
+cuda: Any  # the module of the kernels, csrc/bind/kernels.cpp; None where they were not built
 
 class Field:
     def __init__(

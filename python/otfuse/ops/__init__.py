@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Torch's view of the compiled core: custom operators under ``torch.ops.otfuse``."""
 
+from otfuse.ops import (  # noqa: F401  the bodies of the CUDA ops, registered by importing them
+    fft_convolve_cuda,
+    richardson_lucy_cuda,
+    rl_pointwise_cuda,
+)
 from otfuse.ops._fields import engine_grid
 from otfuse.ops.conv_thin import conv_thin
 from otfuse.ops.fft_convolve import fft_convolve, make_otf

@@ -31,6 +31,16 @@ def operator(name: str, schema: str, device: str = "CPU") -> Callable[[Body], An
     return decorate
 
 
+def implement(name: str, device: str) -> Callable[[Body], Body]:
+    """The decorated function is otfuse::name on another device."""
+
+    def decorate(body: Body) -> Body:
+        LIBRARY.impl(name, body, device)
+        return body
+
+    return decorate
+
+
 def register_fake(name: str) -> Callable[[Body], Body]:
     """The decorated function tells the shapes of otfuse::name's results."""
     return torch.library.register_fake(f"otfuse::{name}", lib=LIBRARY)

@@ -112,6 +112,38 @@ class Iteration:
         leap = x + step * (x - before)
         return self.inside * leap.maximum(self.floor), self.inside * (leap > self.floor)
 
+    def forward(self, before: State, iteration: int) -> tuple[State, Tensor]:
+        """The state after an iteration, and the counts that were expected in it."""
+        s, x = self.settings, before.estimate
+        p = before.previous if s.acceleration == "biggs" else x
+        if s.acceleration == "shb":
+            p, _ = self._momentum(x, before.previous, (iteration - 1) / (iteration + 2))
+        expected = self._expected(p).maximum(self.floor)
+        ratio = self.observed * self.tensors.image / expected
+        damping = x.new_ones(())
+        if s.tv > 0:
+            damping = TotalVariation(x, s.tv, s.voxel, self.floor, s.padded).damping
+        after = self._product(p, self._convolve(ratio, True, True), damping).result
+        if s.acceleration != "biggs":
+            return State(after, x, before.change), expected
+        change = after - p
+        step = self._biggs_ratio(change, before.change)[0].clamp(0, 1)
+        return State(after, self._momentum(after, x, step)[0], change), expected
+
+    def _expected(self, p: Tensor) -> Tensor:
+        """What the camera would count, were the object p; not yet held at the floor."""
+        expected = self._convolve(p, False, False) + self.settings.background
+        background_map = self.tensors.background_map
+        return expected if background_map is None else expected + background_map
+
+    @staticmethod
+    def _biggs_ratio(change: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """How far a change goes the way of the last one, and the square of that one."""
+        axes = tuple(range(1, last.ndim))
+        square = last.square().sum(axes, keepdim=True)
+        safe = torch.where(square > 0, square, 1)
+        return (change * last).sum(axes, keepdim=True) / safe, square
+
     def back(self, before: State, iteration: int, grad: State) -> State:
         """Gradient in the state that entered an iteration, given that in the one after."""
         x = before.estimate
@@ -136,9 +168,8 @@ class Iteration:
             after = product.result
             axes = tuple(range(1, x.ndim))
             change = after - p
-            square = last.square().sum(axes, keepdim=True)
+            ratio, square = self._biggs_ratio(change, last)
             safe = torch.where(square > 0, square, 1)
-            ratio = (change * last).sum(axes, keepdim=True) / safe
             step = ratio.clamp(0, 1)
             free = ((ratio > 0) & (ratio < 1) & (square > 0)).to(x.dtype)
             _, moved = self._momentum(after, x, step)
@@ -158,9 +189,7 @@ class Iteration:
     ) -> tuple[Tensor, Tensor]:
         """Gradients in the point, and in the estimate by way of the damping."""
         t, s, floor = self.tensors, self.settings, self.floor
-        expected = self._convolve(p, False, False) + s.background
-        if t.background_map is not None:
-            expected = expected + t.background_map
+        expected = self._expected(p)
         above = (expected > floor).to(x.dtype)
         expected = expected.maximum(floor)
         ratio = self.observed * t.image / expected

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from otfuse import _C
+from otfuse.ops._device import built_kernels, otf_size
 from otfuse.ops._fields import engine_grid, field, is_double, triple
 from otfuse.ops._registry import (
     operator,
@@ -76,8 +77,11 @@ def _(kernel: Tensor, grid: Sequence[int], padded: bool, kernel_offset: Sequence
     # The size depends on the instruction set, but is known as soon as the grid is.
     size: int | torch.SymInt
     if all(isinstance(n, int) for n in grid):
-        extents = triple(engine_grid(grid, padded), 1)
-        size = _C.otf_size(kernel.dtype == torch.float64, extents)
+        extents = engine_grid(grid, padded)
+        if kernel.device.type == "cuda":
+            size = otf_size(built_kernels(), extents)
+        else:
+            size = _C.otf_size(kernel.dtype == torch.float64, triple(extents, 1))
     else:
         size = torch.library.get_ctx().new_dynamic_size()
     return kernel.new_empty((kernel.shape[0], size))

@@ -18,11 +18,11 @@ from torch import Tensor
 from otfuse.ops._registry import operator, register_fake
 from otfuse.ops._rl_step_back import Iteration, State
 from otfuse.ops.richardson_lucy_loop import (
+    BODIES,
     SETTINGS,
     TENSORS,
     LoopSettings,
     LoopTensors,
-    run_loop,
 )
 
 _N = len(LoopTensors._fields)
@@ -58,7 +58,8 @@ def _walk_back(loop: Iteration, start: State, grad: State) -> State:
             previous=state.previous if s.acceleration != "none" else None,
             change=state.change if s.acceleration == "biggs" else None,
         )
-        estimate, previous, change, _ = run_loop(given, settings, loop.otf_back)
+        run = BODIES[t.image.device.type]
+        estimate, previous, change, _ = run(given, settings, loop.otf_back)
         return State(estimate, previous, change)
 
     segment = max(1, math.isqrt(s.n_iters))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The CPU body of the loop, which the op and its backward pass both run."""
+"""The loop's arguments and its body on the CPU; the op and its backward pass run a body."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -74,14 +74,14 @@ def run_loop(t: LoopTensors, s: LoopSettings, otf_back: Tensor | None = None) ->
     if t.back_kernel is not None and otf_back is None:
         otf_back = make_otf(t.back_kernel, s.grid, s.padded, s.kernel_offset)
     floor = t.floor.contiguous()
-    loop, results = _arguments(t, s)
+    loop, results = loop_arguments(t, s)
     loop.otf, loop.otf_back = otf.data_ptr(), 0 if otf_back is None else otf_back.data_ptr()
     loop.floor = floor.data_ptr()
     _C.richardson_lucy_cpu(is_double(t.image), loop)
     return tuple(results)
 
 
-def _arguments(t: LoopTensors, s: LoopSettings) -> tuple[_C.RichardsonLucy, LoopState]:
+def loop_arguments(t: LoopTensors, s: LoopSettings) -> tuple[_C.RichardsonLucy, LoopState]:
     """All but the OTFs and the floor, and the tensors that the results come in."""
     grid = engine_grid(s.grid, s.padded)
     origin = [0] * len(grid)
@@ -122,3 +122,7 @@ def empty_results(image: Tensor, estimate: Tensor, s: LoopSettings) -> LoopState
         image.new_empty(shape if momentum and s.acceleration == "biggs" else (0,)),
         image.new_empty((image.shape[0], s.n_iters if s.resumable else 0), dtype=torch.float64),
     )
+
+
+# By the type of device: body(tensors, settings, otf_back).
+BODIES: dict[str, Callable[..., tuple[Tensor, ...]]] = {"cpu": run_loop}

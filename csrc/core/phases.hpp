@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Kernel bodies in phases. A body is a struct of parameters with
+//   static constexpr int kThreads
+//   template <class Block> void operator()(Block& block) const
+// that calls block.phase(f) again and again: f(t) runs for every thread t of the block,
+// with a barrier behind it, and only block.shared() carries values from one phase to the
+// next. So one body is a device kernel (cuda/launch.cuh) and a loop on the host (below).
+// The host runs the threads of a phase in order or in reverse: a body whose result
+// depends on that misses a barrier.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "core/platform.hpp"
+
+namespace otfuse {
+
+// What a launch needs to know about the device, the host playing one.
+struct Limits {
+  int64_t shared_bytes;  // the most that one block may have
+};
+
+class HostBlock {
+ public:
+  HostBlock(int64_t index, int threads, bool reversed, std::byte* shared)
+      : index(index), threads_(threads), reversed_(reversed), shared_(shared) {}
+
+  const int64_t index;
+
+  std::byte* shared() const { return shared_; }
+
+  template <class F>
+  void phase(F f) const {
+    for (int i = 0; i < threads_; ++i) f(reversed_ ? threads_ - 1 - i : i);
+  }
+
+ private:
+  int threads_;
+  bool reversed_;
+  std::byte* shared_;
+};
+
+// Runs the blocks of a launch one after the other.
+struct HostLaunch {
+  bool reversed;
+  Limits limits;
+
+  template <class Body>
+  void operator()(const Body& body, int64_t blocks, int64_t shared_bytes) const {
+    if (shared_bytes > limits.shared_bytes) {
+      throw std::logic_error("HostLaunch: shared_bytes must be at most " +
+                             std::to_string(limits.shared_bytes) + ", got " +
+                             std::to_string(shared_bytes));
+    }
+    constexpr std::byte kPoison{0xff};  // not a number: what nobody wrote shows
+    std::vector<std::byte> shared(static_cast<size_t>(shared_bytes));
+    for (int64_t i = 0; i < blocks; ++i) {
+      std::fill(shared.begin(), shared.end(), kPoison);
+      HostBlock block(reversed ? blocks - 1 - i : i, Body::kThreads, reversed,
+                      shared.data());
+      body(block);
+    }
+  }
+};
+
+}  // namespace otfuse

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "cuda/line_plan.hpp"
+
+#include <algorithm>
+#include <array>
+#include <span>
+#include <stdexcept>
+#include <vector>
+
+#include "core/digits.hpp"
+#include "cuda/engine.hpp"
+
+namespace otfuse::cuda {
+namespace {
+
+// Those that with_radix in cuda/line_fft.hpp has; without 9 and 12 to 15, which save a
+// stage on few lines and cost registers and compile time on all.
+constexpr std::array kRadices = {16, 10, 8, 7, 6, 5, 4, 3, 2};
+
+struct Choice {
+  int stages = kMostStages + 1, sum = 0, radix = 0;
+};
+
+// For every extent the largest first radix of the cheapest product, by dynamic
+// programming.
+std::vector<Choice> choices(int largest_radix) {
+  std::vector<Choice> best(kLongestLine + 1);
+  best[1] = {0, 0, 1};
+  for (int n = 2; n <= kLongestLine; ++n) {
+    for (int radix : kRadices) {
+      if (radix > largest_radix || n % radix != 0) continue;
+      const Choice& rest = best[size_t(n / radix)];
+      const Choice found{rest.stages + 1, rest.sum + radix, radix};
+      Choice& b = best[size_t(n)];
+      if (found.stages < b.stages || (found.stages == b.stages && found.sum < b.sum))
+        b = found;
+    }
+  }
+  return best;
+}
+
+std::vector<int> radices_of(int64_t n, int largest_radix) {
+  static const auto small = choices(8), large = choices(16);
+  const auto& best = largest_radix < 16 ? small : large;
+  std::vector<int> radices;
+  for (; n > 1; n /= radices.back()) radices.push_back(best[size_t(n)].radix);
+  if (radices.empty()) radices.push_back(1);
+  return radices;
+}
+
+}  // namespace
+
+int64_t otf_size(const Extents& grid) {
+  return 2 * grid.z * grid.y * spectrum_pitch(grid.x);
+}
+
+bool has_line_plan(int64_t n) { return n >= 1 && n <= kLongestLine && is_smooth(n); }
+
+LineStages line_stages(int64_t n, int largest_radix) {
+  if (!has_line_plan(n)) {
+    throw std::invalid_argument("line_stages: n must be 7-smooth and at most " +
+                                std::to_string(kLongestLine) + ", got " +
+                                std::to_string(n));
+  }
+  LineStages plan;
+  plan.n = int(n);
+  int groups = 1;
+  for (int radix : radices_of(n, largest_radix)) {
+    const int sub = plan.n / groups / radix;
+    plan.stage[plan.count++] = {radix, groups, sub, plan.twiddles, Divider(sub)};
+    plan.twiddles += (radix - 1) * sub;
+    groups *= radix;
+  }
+  return plan;
+}
+
+template <class real_t>
+std::string line_table(int64_t n) {
+  const LineStages plan = line_stages(n, kLargestRadix<real_t>);
+  const std::span stages(plan.stage, size_t(plan.count));
+  std::string bytes(plan.twiddles * sizeof(Pair<real_t>) + size_t(n) * sizeof(int32_t),
+                    '\0');
+  auto append = [to = bytes.data()](const auto& value) mutable {
+    to = std::copy_n(reinterpret_cast<const char*>(&value), sizeof(value), to);
+  };
+  for (const DeviceStage& s : stages) {
+    for (int j = 0; j < s.sub; ++j) {
+      for (int r = 1; r < s.radix; ++r) {
+        const auto w = root(int64_t(j) * r, int64_t(s.radix) * s.sub);
+        append(Pair<real_t>{real_t(w.real()), real_t(w.imag())});
+      }
+    }
+  }
+  for (int64_t k = 0; k < n; ++k) append(int32_t(digit_position(stages, k)));
+  return bytes;
+}
+
+template std::string line_table<float>(int64_t);
+template std::string line_table<double>(int64_t);
+
+}  // namespace otfuse::cuda

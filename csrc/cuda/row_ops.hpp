@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What happens to the values of a pair of rows (y and y + 1; the second may be missing)
+// between the frequencies. Each operation prepares a Place for a pair and then serves its
+// values, the rows' as real and imaginary part:
+//   enter(place, x)            what is transformed
+//   leave(place, x, value)     takes what was transformed back
+//   turn(place, x, value, sum) both
+#pragma once
+
+#include <cmath>
+#include <type_traits>
+
+#include "core/pointwise.hpp"
+#include "core/window.hpp"
+#include "cuda/line_fft.hpp"
+
+namespace otfuse::cuda {
+
+// Below this share of its light seen by the camera a voxel is not restored.
+inline constexpr double kLeastWeight = 0.01;
+
+// a of iteration k, counted from 1: x + a (x - x_before).
+template <class real_t>
+OTFUSE_HD real_t momentum_step(int64_t k) {
+  return real_t(double(k - 1) / double(k + 2));
+}
+
+template <class real_t>
+struct FieldPlace {
+  real_t *first = nullptr,
+         *second = nullptr;  // rows of the caller's array; null outside its window
+};
+
+template <class real_t>
+OTFUSE_HD FieldPlace<real_t> field_place(const Field<real_t>& f, const Extents& grid,
+                                         int64_t item, int64_t z, int64_t y,
+                                         bool second) {
+  return {field_row(f, grid, item, z, y),
+          second ? field_row(f, grid, item, z, y + 1) : nullptr};
+}
+
+// Values of the caller's array; `outside` beyond its window.
+template <class real_t>
+struct FieldSource {
+  using Place = FieldPlace<const real_t>;
+  Field<const real_t> field;
+  Extents grid;
+  real_t outside = 0;
+
+  OTFUSE_HD Place place(int64_t item, int64_t z, int64_t y, bool second) const {
+    return field_place(field, grid, item, z, y, second);
+  }
+  OTFUSE_HD Complex<real_t> enter(const Place& p, int x) const {
+    const Window& w = field.window;
+    const int64_t i = window_index(x, w.offset.x, w.extent.x, grid.x);
+    const auto value = [&](const real_t* row) {
+      return row == nullptr || i < 0 ? outside : row[i * field.stride.x];
+    };
+    return {value(p.first), value(p.second)};
+  }
+};
+
+template <class real_t>
+struct FieldSink {
+  using Place = FieldPlace<real_t>;
+  Field<real_t> field;
+  Extents grid;
+
+  OTFUSE_HD Place place(int64_t item, int64_t z, int64_t y, bool second) const {
+    return field_place(field, grid, item, z, y, second);
+  }
+  OTFUSE_HD void leave(const Place& p, int x, const Complex<real_t>& v) const {
+    const Window& w = field.window;
+    const int64_t i = window_index(x, w.offset.x, w.extent.x, grid.x);
+    if (i < 0) return;
+    if (p.first != nullptr) p.first[i * field.stride.x] = v.re;
+    if (p.second != nullptr) p.second[i * field.stride.x] = v.im;
+  }
+};
+
+// 1 where the camera observed, else 0: negative pixels were not.
+template <class real_t>
+struct ObservedSource {
+  using Place = FieldPlace<const real_t>;
+  FieldSource<real_t> image;  // `outside` is negative
+
+  OTFUSE_HD Place place(int64_t item, int64_t z, int64_t y, bool second) const {
+    return image.place(item, z, y, second);
+  }
+  OTFUSE_HD Complex<real_t> enter(const Place& p, int x) const {
+    const Complex<real_t> y = image.enter(p, x);
+    return {real_t(y.re < 0 ? 0 : 1), real_t(y.im < 0 ? 0 : 1)};
+  }
+};
+
+// y / (H p + b), 0 where unseen. kFull: with a map added to b, and the I-divergence added
+// up on the way, from other counts than y where there are such.
+template <class real_t, bool kFull>
+struct RatioOp {
+  static constexpr bool kAddsUp = kFull;
+  struct More {
+    FieldPlace<const real_t> background_map, judged;
+  };
+  struct None {};
+  struct Place {
+    FieldPlace<const real_t> rows;
+    real_t floor;
+    [[no_unique_address]] std::conditional_t<kFull, More, None> more;
+  };
+  FieldSource<real_t> image;  // `outside` is negative
+  const real_t* floor;        // (batch)
+  real_t background;
+  FieldSource<real_t> background_map, judged;  // may be absent; as the image outside
+  real_t judged_offset;
+
+  OTFUSE_HD Place place(int64_t item, int64_t z, int64_t y, bool second) const {
+    Place p{image.place(item, z, y, second), floor[item], {}};
+    if constexpr (kFull) {
+      if (background_map.field)
+        p.more.background_map = background_map.place(item, z, y, second);
+      if (judged.field) p.more.judged = judged.place(item, z, y, second);
+    }
+    return p;
+  }
+  // y log(y / m) - y + m, given the ratio too; nothing where y is negative.
+  OTFUSE_HD static double judge(real_t y, real_t m, real_t ratio) {
+    if (y < 0) return 0;
+    return double((ratio > 0 ? y * std::log(ratio) : real_t(0)) - y + m);
+  }
+  OTFUSE_HD real_t ratio(real_t seen, real_t reblurred, real_t held, real_t least,
+                         double& sum) const {
+    const real_t expected = rl_expected(reblurred, background, least);
+    const real_t r = seen < 0 ? real_t(0) : seen / expected;
+    if constexpr (kFull) {
+      if (judged.field) {
+        const real_t m = larger(real_t(expected - judged_offset), least);
+        sum += judge(held, m, held / m);
+      } else {
+        sum += judge(seen, expected, r);
+      }
+    }
+    return r;
+  }
+  OTFUSE_HD Complex<real_t> turn(const Place& p, int x, const Complex<real_t>& v,
+                                 double& sum) const {
+    const Complex<real_t> y = image.enter(p.rows, x);
+    Complex<real_t> h = v, held = y;
+    if constexpr (kFull) {
+      if (background_map.field) h = h + background_map.enter(p.more.background_map, x);
+      if (judged.field) held = judged.enter(p.more.judged, x);
+    }
+    return {ratio(y.re, h.re, held.re, p.floor, sum),
+            ratio(y.im, h.im, held.im, p.floor, sum)};
+  }
+};
+
+// Arrays of the loop, each (batch, nz, ny, nx) on the grid; absent ones are null.
+template <class real_t>
+struct LoopArrays {
+  Extents grid;
+  real_t *estimate, *previous, *weight;
+  const real_t* floor;  // (batch)
+  bool clipped;  // the back projector has negative lobes: no estimate below the floor
+
+  struct Place {
+    int64_t row;  // of the first of the pair
+    real_t floor;
+    bool second;
+  };
+  OTFUSE_HD Place place(int64_t item, int64_t z, int64_t y, bool second) const {
+    return {((item * grid.z + z) * grid.y + y) * grid.x, floor[item], second};
+  }
+  // f(index) -> value for both rows of the pair
+  template <class F>
+  OTFUSE_HD Complex<real_t> both(const Place& p, int x, F f) const {
+    const int64_t i = p.row + x;
+    return {f(i), p.second ? f(i + grid.x) : real_t(0)};
+  }
+  // The point from which the step after next is taken: with momentum x + a (x -
+  // x_before).
+  OTFUSE_HD real_t pushed(int64_t i, real_t x, real_t before, real_t step,
+                          real_t least) const {
+    if (previous == nullptr) return x;
+    if (weight != nullptr && !(weight[i] > 0)) return 0;
+    return rl_momentum(x, before, step, least);
+  }
+};
+
+// W = 1 / H^T 1; voxels that the camera hardly sees start, and stay, at 0.
+template <class real_t>
+struct WeightSink {
+  using Place = typename LoopArrays<real_t>::Place;
+  LoopArrays<real_t> arrays;
+
+  OTFUSE_HD Place place(int64_t item, int64_t z, int64_t y, bool second) const {
+    return arrays.place(item, z, y, second);
+  }
+  OTFUSE_HD void set(int64_t i, real_t light) const {
+    const bool seen = light > real_t(kLeastWeight);
+    arrays.weight[i] = seen ? 1 / light : real_t(0);
+    if (!seen) arrays.estimate[i] = 0;
+  }
+  OTFUSE_HD void leave(const Place& p, int x, const Complex<real_t>& v) const {
+    set(p.row + x, v.re);
+    if (p.second) set(p.row + arrays.grid.x + x, v.im);
+  }
+};
+
+// The point that the first iteration starts from.
+template <class real_t>
+struct FirstPoint {
+  using Place = typename LoopArrays<real_t>::Place;
+  LoopArrays<real_t> arrays;
+  real_t step;
+
+  OTFUSE_HD Place place(int64_t item, int64_t z, int64_t y, bool second) const {
+    return arrays.place(item, z, y, second);
+  }
+  OTFUSE_HD Complex<real_t> enter(const Place& p, int x) const {
+    return arrays.both(p, x, [&](int64_t i) {
+      const real_t value = arrays.estimate[i];
+      return arrays.previous == nullptr
+                 ? value
+                 : arrays.pushed(i, value, arrays.previous[i], step, p.floor);
+    });
+  }
+};
+
+// Takes x to the next estimate and gives the point that the next iteration starts from.
+template <class real_t>
+struct UpdateOp {
+  static constexpr bool kAddsUp = false;
+  using Place = typename LoopArrays<real_t>::Place;
+  LoopArrays<real_t> arrays;
+  real_t step, next_step;  // of the momentum, of this iteration and the next
+
+  OTFUSE_HD Place place(int64_t item, int64_t z, int64_t y, bool second) const {
+    return arrays.place(item, z, y, second);
+  }
+  OTFUSE_HD real_t update(int64_t i, real_t correction, real_t least) const {
+    const real_t x = arrays.estimate[i];
+    real_t p = x;
+    if (arrays.previous != nullptr) {
+      p = arrays.pushed(i, x, arrays.previous[i], step, least);
+      arrays.previous[i] = x;
+    }
+    const real_t w = arrays.weight == nullptr ? real_t(1) : arrays.weight[i];
+    // rounding may leave a correction just below 0
+    const real_t next =
+        larger(real_t(p * correction * w), arrays.clipped && w > 0 ? least : real_t(0));
+    arrays.estimate[i] = next;
+    return arrays.pushed(i, next, x, next_step, least);
+  }
+  OTFUSE_HD Complex<real_t> turn(const Place& p, int x, const Complex<real_t>& v,
+                                 double&) const {
+    const real_t first = update(p.row + x, v.re, p.floor);
+    return {first,
+            p.second ? update(p.row + arrays.grid.x + x, v.im, p.floor) : real_t(0)};
+  }
+  OTFUSE_HD void leave(const Place& p, int x, const Complex<real_t>& v) const {
+    double none = 0;
+    turn(p, x, v, none);
+  }
+};
+
+}  // namespace otfuse::cuda

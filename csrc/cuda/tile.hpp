@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Flat images that fit in the shared memory of one block: everything that happens to one
+// of them, all iterations included, without its spectrum ever leaving the block. Two rows
+// are the real and imaginary part of a line of nx values, as in cuda/rows.hpp. After the
+// transform along x the line keeps both half spectra: row y's at the places of 1 ..
+// nx/2-1, row y + 1's at those of -1, -2 ..., and the four real values of DC and Nyquist
+// as (DC, Nyquist) of each row at the places of 0 and nx/2. So column k takes its value
+// of row y from line y / 2, and column 0 carries DC + i Nyquist; nx has to be even.
+// Device memory, float32: 4 bytes a voxel in and 4 out for a convolution; in the loop 4
+// of the image and 8 of the estimate an iteration, which the L2 cache holds.
+#pragma once
+
+#include "cuda/layout.hpp"
+
+namespace otfuse::cuda {
+
+template <class real_t>
+struct Tile {
+  static constexpr int kThreads = 256;
+  static constexpr int kBlocksPerMultiprocessor = 2;
+
+  Extents grid;
+  LinePlan<real_t> y, x;
+  Lines pairs, columns, packed, rest;  // packed: column 0; rest: the others
+  int line;                            // from one pair of rows to the next
+  int64_t otf_pitch;
+
+  Tile(const Extents& grid, const Tables& tables)
+      : grid(grid),
+        y(grid.y, tables.y),
+        x(grid.x, tables.x),
+        pairs{0, int(ceil_div(grid.y, 2)), Divider(ceil_div(grid.y, 2))},
+        columns{0, int(grid.x / 2), Divider(grid.x / 2)},
+        packed{0, 1, Divider(1)},
+        rest{1, int(grid.x / 2) - 1, Divider(std::max<int64_t>(grid.x / 2 - 1, 1))},
+        line(line_pitch(int(grid.x))),
+        otf_pitch(spectrum_pitch(grid.x)) {}
+
+  // Of a block; 0 where the grid is none for a tile.
+  static int64_t bytes(const Extents& grid) {
+    const bool possible =
+        grid.z == 1 && grid.x % 2 == 0 && has_line_plan(grid.y) && has_line_plan(grid.x);
+    return possible ? ceil_div(grid.y, 2) * line_pitch(int(grid.x)) *
+                              int64_t(sizeof(Pair<real_t>)) +
+                          sums_bytes()
+                    : 0;
+  }
+  static constexpr int64_t sums_bytes() {
+    return (kThreads + kSumGroups) * int64_t(sizeof(double));
+  }
+
+  using C = Complex<real_t>;
+
+  // One block's tile, and the image it belongs to.
+  struct Work {
+    double* sums;
+    Pair<real_t>* tile;
+    int64_t item;
+  };
+  OTFUSE_HD Work work_of(std::byte* shared, int64_t item) const {
+    return {reinterpret_cast<double*>(shared),
+            reinterpret_cast<Pair<real_t>*>(shared + sums_bytes()), item};
+  }
+
+  // op's values, to the half spectra along x
+  template <class Block, class Op>
+  OTFUSE_HD void enter(Block& block, const Work& w, const Op& op) const {
+    block.phase([&](int t) {
+      run_stage<false, kThreads, Order::kButterfliesFirst>(
+          t, pairs, x, 0,
+          [&](int c, int i) OTFUSE_LAMBDA { return op.enter(place(op, w, c), i); },
+          [&](int c, int i, const C& v) OTFUSE_LAMBDA { at(w, c, i) = pack(v); });
+    });
+    forward_rows(block, w);
+  }
+
+  // From the half spectra to op.
+  template <class Block, class Op>
+  OTFUSE_HD void leave(Block& block, const Work& w, const Op& op) const {
+    inverse_rows(block, w);
+    block.phase([&](int t) {
+      run_stage<true, kThreads, Order::kButterfliesFirst>(
+          t, pairs, x, 0, [&](int c, int i) OTFUSE_LAMBDA { return unpack(at(w, c, i)); },
+          [&](int c, int i, const C& v)
+              OTFUSE_LAMBDA { op.leave(place(op, w, c), i, v); });
+    });
+  }
+
+  template <class Block, class Op>
+  OTFUSE_HD void turn(Block& block, const Work& w, const Op& op) const {
+    inverse_rows(block, w);
+    block.phase([&](int t) {
+      double sum = 0;
+      turn_stage<kThreads>(
+          t, pairs, x, [&](int c, int i) OTFUSE_LAMBDA { return unpack(at(w, c, i)); },
+          [&](int c, int i, const C& v) OTFUSE_LAMBDA { at(w, c, i) = pack(v); },
+          [&](int c, int i, const C& v)
+              OTFUSE_LAMBDA { return op.turn(place(op, w, c), i, v, sum); });
+      if constexpr (Op::kAddsUp) w.sums[t] = sum;
+    });
+    forward_rows(block, w);
+  }
+
+  // Half spectra along x times the OTF, along y and back.
+  template <class Block>
+  OTFUSE_HD void convolve(Block& block, const Work& w, const Pair<real_t>* otf,
+                          bool adjoint) const {
+    const int last = y.count - 1;
+    for (int s = 0; s < last; ++s) {
+      block.phase([&](int t) { column_stage<false>(t, w, columns, s); });
+    }
+    block.phase([&](int t) {
+      middle(t, w, otf, adjoint);
+      column_stage<false>(t, w, packed, last);
+    });
+    block.phase([&](int t) { multiply_packed(t, w, otf, adjoint); });
+    block.phase([&](int t) { column_stage<true>(t, w, packed, last); });
+    for (int s = last - 1; s >= 0; --s) {
+      block.phase([&](int t) { column_stage<true>(t, w, columns, s); });
+    }
+  }
+
+ private:
+  OTFUSE_HD Pair<real_t>& at(const Work& w, int c, int i) const {
+    return w.tile[c * line + padded_place(i)];
+  }
+  OTFUSE_HD int mirror(int k) const { return k == 0 ? x.n / 2 : x.n - k; }
+
+  // Value i of column k.
+  OTFUSE_HD Pair<real_t>& slot(const Work& w, int k, int i) const {
+    return at(w, i >> 1, x.position[(i & 1) == 0 ? k : mirror(k)]);
+  }
+
+  template <class Op>
+  OTFUSE_HD typename Op::Place place(const Op& op, const Work& w, int c) const {
+    return op.place(w.item, 0, 2 * c, 2 * c + 1 < y.n);
+  }
+
+  template <bool kInverse>
+  OTFUSE_HD void column_stage(int t, const Work& w, const Lines& lines, int s) const {
+    run_stage<kInverse, kThreads, Order::kLinesFirst>(
+        t, lines, y, s, [&](int k, int i) OTFUSE_LAMBDA { return unpack(slot(w, k, i)); },
+        [&](int k, int i, const C& v) OTFUSE_LAMBDA { slot(w, k, i) = pack(v); });
+  }
+
+  OTFUSE_HD static C product(const C& v, const Pair<real_t>& h, bool adjoint) {
+    return adjoint ? multiply_conj(v, unpack(h)) : multiply(v, unpack(h));
+  }
+
+  OTFUSE_HD void middle(int t, const Work& w, const Pair<real_t>* otf,
+                        bool adjoint) const {
+    middle_stage<kThreads>(
+        t, rest, y, [&](int k, int i) OTFUSE_LAMBDA { return unpack(slot(w, k, i)); },
+        [&](int k, int i, const C& v) OTFUSE_LAMBDA { slot(w, k, i) = pack(v); },
+        [&](int k, int i, const C& v)
+            OTFUSE_LAMBDA { return product(v, otf[i * otf_pitch + k], adjoint); });
+  }
+
+  // P = DC + i Nyquist: 2 DC[k] = P[k] + conj P[-k], 2 i Nyquist[k] = P[k] - conj P[-k].
+  OTFUSE_HD void multiply_packed(int t, const Work& w, const Pair<real_t>* otf,
+                                 bool adjoint) const {
+    constexpr real_t half = real_t(0.5);
+    for (int k = t; 2 * k <= y.n; k += kThreads) {
+      const int i = y.position[k], j = y.position[k == 0 ? 0 : y.n - k];
+      const C p = unpack(slot(w, 0, i)), q = unpack(slot(w, 0, j));
+      const Pair<real_t>* h = otf + i * otf_pitch;
+      const C dc = product({half * (p.re + q.re), half * (p.im - q.im)}, h[0], adjoint);
+      const C ny =
+          product({half * (p.im + q.im), half * (q.re - p.re)}, h[x.n / 2], adjoint);
+      slot(w, 0, i) = {dc.re - ny.im, dc.im + ny.re};
+      if (i != j) slot(w, 0, j) = {dc.re + ny.im, ny.re - dc.im};
+    }
+  }
+
+  template <class Block>
+  OTFUSE_HD void forward_rows(Block& block, const Work& w) const {
+    for (int s = 1; s < x.count; ++s) row_stage<false>(block, w, s);
+    block.phase([&](int t) { part(t, w); });
+  }
+
+  template <class Block>
+  OTFUSE_HD void inverse_rows(Block& block, const Work& w) const {
+    block.phase([&](int t) { unite(t, w); });
+    for (int s = x.count - 1; s > 0; --s) row_stage<true>(block, w, s);
+  }
+
+  template <bool kInverse, class Block>
+  OTFUSE_HD void row_stage(Block& block, const Work& w, int s) const {
+    block.phase([&](int t) {
+      run_stage<kInverse, kThreads, Order::kLinesFirst>(
+          t, pairs, x, s, [&](int c, int i) OTFUSE_LAMBDA { return unpack(at(w, c, i)); },
+          [&](int c, int i, const C& v) OTFUSE_LAMBDA { at(w, c, i) = pack(v); });
+    });
+  }
+
+  // f(k, value at k's place, value at -k's place) for every pair of rows
+  template <class F>
+  OTFUSE_HD void each_mirrored(int t, const Work& w, F f) const {
+    for (int u = t; u < pairs.count * columns.count; u += kThreads) {
+      const int c = columns.by_count.quotient(u), k = u - c * columns.count;
+      f(k, at(w, c, x.position[k]), at(w, c, x.position[mirror(k)]));
+    }
+  }
+
+  // The spectrum of a complex line to the half spectra of its rows, times 2.
+  OTFUSE_HD void part(int t, const Work& w) const {
+    each_mirrored(t, w, [&](int k, Pair<real_t>& first, Pair<real_t>& second) {
+      const Pair<real_t> a = first, b = second;
+      if (k == 0) {
+        first = {2 * a.re, 2 * b.re};
+        second = {2 * a.im, 2 * b.im};
+      } else {
+        first = {a.re + b.re, a.im - b.im};
+        second = {a.im + b.im, b.re - a.re};
+      }
+    });
+  }
+
+  OTFUSE_HD void unite(int t, const Work& w) const {
+    each_mirrored(t, w, [&](int k, Pair<real_t>& first, Pair<real_t>& second) {
+      const Pair<real_t> a = first, b = second;
+      if (k == 0) {
+        first = {a.re, b.re};
+        second = {a.im, b.im};
+      } else {
+        first = {a.re - b.im, a.im + b.re};
+        second = {a.re + b.im, b.re - a.im};
+      }
+    });
+  }
+};
+
+template <class real_t>
+struct TileConvolve {
+  static constexpr int kThreads = Tile<real_t>::kThreads;
+  static constexpr int kBlocksPerMultiprocessor = Tile<real_t>::kBlocksPerMultiprocessor;
+
+  Tile<real_t> tile;
+  FieldSource<real_t> image;
+  FieldSink<real_t> out;
+  const Pair<real_t>* otf;
+  KernelIndex kernel;
+  int64_t otf_stride;
+  bool adjoint;
+
+  template <class Block>
+  OTFUSE_HD void operator()(Block& block) const {
+    const auto work = tile.work_of(block.shared(), block.index);
+    tile.enter(block, work, image);
+    tile.convolve(block, work, otf + kernel.of(block.index) * otf_stride, adjoint);
+    tile.leave(block, work, out);
+  }
+};
+
+}  // namespace otfuse::cuda

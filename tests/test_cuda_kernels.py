@@ -37,14 +37,20 @@ N_ITERS = 3
 GROWTH = 2 * N_ITERS  # as in test_richardson_lucy.py
 
 
-class _TorchOnly:
-    """The kernels of the host, of a device whose grids all go to torch.fft."""
+class _Without:
+    """The kernels of the host, some of whose answers are replaced: `name=answer`."""
+
+    def __init__(self, **answers: object) -> None:
+        self._answers = answers
 
     def __getattr__(self, name: str) -> object:
+        if name in self._answers:
+            return lambda *_: self._answers[name]
         return getattr(host, name)
 
-    def has_line_plan(self, n: int) -> bool:
-        return False
+
+NO_TILES = _Without(tile_bytes=0)
+TORCH_ONLY = _Without(has_line_plan=False)
 
 
 def play(monkeypatch: pytest.MonkeyPatch, device: Device) -> None:
@@ -67,15 +73,21 @@ def both_orders(
     run: Callable[..., torch.Tensor],
     *arguments: object,
     shared: int = HOPPER,
+    kernels: object = host,
     **options: object,
 ) -> torch.Tensor:
     """Run with the threads forward and reversed; fail where that matters."""
     results = []
     for order in (FORWARD, REVERSED):
-        play(monkeypatch, Device(host, order, shared))
+        play(monkeypatch, Device(kernels, order, shared))
         results.append(run(*arguments, **options))
     assert_same(results[1], results[0], "threads reversed")
     return results[0]
+
+
+def tiers(sample: Sample) -> list[object]:
+    """Return kernels that may keep an image in one block, and such that may not."""
+    return [host, NO_TILES] if sample.ndim == 2 else [host]
 
 
 @pytest.mark.parametrize("adjoint", [False, True], ids=["forward", "adjoint"])
@@ -93,9 +105,11 @@ def test_fft_convolve(
         image = image_of(sample, rng, dtype, shape)
         psf = lopsided_psf(rng, sample.psf, dtype)
         options = {"boundary": boundary, "adjoint": adjoint}
-        actual = both_orders(monkeypatch, otfuse.fft_convolve, image, psf, **options)
         expected = reference.fft_convolve(image.double(), psf.double(), **options)
-        assert_close(actual, expected, f"{dtype}", n=10 * image.numel())
+        for kernels in tiers(sample):
+            options["kernels"] = kernels
+            actual = both_orders(monkeypatch, otfuse.fft_convolve, image, psf, **options)
+            assert_close(actual, expected, f"{dtype}", n=10 * image.numel())
 
 
 @pytest.mark.parametrize("acceleration", [None, "shb"], ids=["plain", "shb"])
@@ -114,16 +128,19 @@ def test_richardson_lucy(
         options = {"boundary": boundary, "acceleration": acceleration, "background": 1.5}
         if dtype == torch.float64:
             options["mask"] = mask
-        actual = both_orders(monkeypatch, otfuse.richardson_lucy, image, psf, N_ITERS, **options)
         expected = reference.richardson_lucy(image.double(), psf.double(), N_ITERS, **options)
-        assert_close(actual, expected, f"{dtype}", factor=GROWTH)
+        run = otfuse.richardson_lucy
+        for kernels in tiers(sample):
+            options["kernels"] = kernels
+            actual = both_orders(monkeypatch, run, image, psf, N_ITERS, **options)
+            assert_close(actual, expected, f"{dtype}", factor=GROWTH)
 
 
-@pytest.mark.parametrize("kernels", [host, _TorchOnly()], ids=["pencils", "torch"])
+@pytest.mark.parametrize("kernels", [host, NO_TILES, TORCH_ONLY], ids=["tile", "pencils", "torch"])
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize(
     "sample",
-    [Sample("2d", (9, 11), (4, 3), batch=(3,)), Sample("3d", (5, 8, 9), (3, 2, 4), batch=(2,))],
+    [Sample("2d", (9, 12), (4, 3), batch=(3,)), Sample("3d", (5, 8, 9), (3, 2, 4), batch=(2,))],
     ids=by_name,
 )
 def test_callbacks_and_tiers(
@@ -175,7 +192,7 @@ def test_long_lines(
 def test_psf_per_channel(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
     image = counts(rng, (2, 3, 9, 10))
     psf = torch.stack([lopsided_psf(rng, (3, 4)) for _ in range(3)])
-    for kernels in (host, _TorchOnly()):
+    for kernels in (host, NO_TILES, TORCH_ONLY):
         play(monkeypatch, Device(kernels, FORWARD, HOPPER))
         actual = otfuse.richardson_lucy(image, psf, N_ITERS, ndim=2)
         for i, j in np.ndindex(2, 3):
@@ -205,7 +222,7 @@ def test_pointwise(n: int, offset: int, dtype: torch.dtype, rng: np.random.Gener
         ((128, 128), False, ADA, "tile"),
         ((160, 160), False, ADA, "pencils"),
         ((160, 160), False, HOPPER, "tile"),
-        ((160, 160), True, HOPPER, "pencils"),
+        ((192, 192), True, HOPPER, "pencils"),
         ((1, 128, 128), False, HOPPER, "tile"),
         ((2, 128, 128), False, HOPPER, "pencils"),
         ((128, 105), False, HOPPER, "pencils"),
@@ -227,7 +244,7 @@ def test_tiers(
     assert caplog.messages[-1].endswith(f": {expected}")
 
 
-@pytest.mark.parametrize("kernels", ["tile", "pencils", "torch"])
+@pytest.mark.parametrize("kernels", [host, NO_TILES, TORCH_ONLY], ids=["tile", "pencils", "torch"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -242,7 +259,7 @@ def test_tiers(
 )
 def test_variants_agree_with_the_cpu(
     options: dict[str, object],
-    kernels: str,
+    kernels: object,
     monkeypatch: pytest.MonkeyPatch,
     rng: np.random.Generator,
 ) -> None:
@@ -262,9 +279,7 @@ def test_variants_agree_with_the_cpu(
         )
 
     expected = run("cpu")
-    module = _TorchOnly() if kernels == "torch" else host
-    shared = HOPPER if kernels == "tile" else 8000
-    play(monkeypatch, Device(module, REVERSED, shared))
+    play(monkeypatch, Device(kernels, REVERSED, HOPPER))
     assert_close(run("kernels"), expected, "estimate", factor=100)
     assert_close(told["kernels"], told["cpu"], "I-divergence", factor=100)
 
@@ -278,3 +293,45 @@ def test_a_build_without_cuda_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_C, "cuda", None)
     with pytest.raises(RuntimeError, match="a build without CUDA; reinstall otfuse with nvcc"):
         built_kernels()
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize(
+    "sample",
+    [Sample("2d", (18, 20), (5, 4), batch=(2,)), Sample("3d", (6, 12, 15), (3, 4, 5))],
+    ids=by_name,
+)
+def test_mixed_precision(
+    sample: Sample, boundary: str, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    """Spectra in half precision: near the answer, but not it, on whatever scale the image is."""
+    psf = lopsided_psf(rng, sample.psf, torch.float32)
+    for scale in (1e-6, 1.0, 1e6):
+        image = scale * (image_of(sample, rng, torch.float32) + 1)
+        options = {"boundary": boundary, "acceleration": "shb"}
+        truth = reference.richardson_lucy(image.double(), psf.double(), 10, **options)
+        options["kernels"] = NO_TILES
+        exact = both_orders(monkeypatch, otfuse.richardson_lucy, image, psf, 10, **options)
+        options["precision"] = "mixed"
+        mixed = both_orders(monkeypatch, otfuse.richardson_lucy, image, psf, 10, **options)
+        error, least = ((a - truth).norm() / truth.norm() for a in (mixed, exact))
+        assert 10 * float(least) < float(error) < 3e-3
+
+
+def test_half_precision_rounds_as_torch_does() -> None:
+    """To the nearest, ties to even; what is too large is cut off."""
+    values = torch.tensor([0.0, 1.0, -2.5, 65504.0, 6e-8, 1e-5, 3.0009765625, 1 / 3, -7e-6])
+    kept = torch.tensor([host.round_to_half(float(v)) for v in values])
+    assert_same(kept, values.half().float(), "halves")
+    assert host.round_to_half(1e9) == 65504.0
+
+
+def test_mixed_precision_is_for_float32(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    play(monkeypatch, Device(NO_TILES, FORWARD, HOPPER))
+    image, psf = counts(rng, (18, 20)), lopsided_psf(rng, (5, 4))
+    plain = otfuse.richardson_lucy(image, psf, 3)
+    assert_same(otfuse.richardson_lucy(image, psf, 3, precision="mixed"), plain, "float64")
+    with pytest.raises(ValueError, match="precision must be one of 'float32', 'mixed', got 'half'"):
+        otfuse.richardson_lucy(image, psf, 3, precision="half")

@@ -57,13 +57,19 @@ def richardson_lucy_arguments(rng: np.random.Generator) -> list[tuple[object, ..
     plain, unit = (floor, None, None), (1.0, 1.0)
     extra, shared = (floor, more, judged), (image, kernel, None)
     tensors_settings = [
-        ((None, small, None, None, *plain), (*periodic, 3, 0, "none", 0.0, unit, False, False)),
-        ((None, large, None, None, *plain), (*edges, 3, 0, "shb", 0.0, unit, True, True)),
-        ((None, large, large, None, *plain), (*edges, 2, 3, "shb", 0.0, unit, True, False)),
-        ((back, large, None, None, *extra), (*edges, 3, 0, "none", 0.05, (0.3, 0.1), True, True)),
+        (
+            (None, small, None, None, *plain),
+            (*periodic, 3, 0, "none", 0.0, unit, False, False, False),
+        ),
+        ((None, large, None, None, *plain), (*edges, 3, 0, "shb", 0.0, unit, True, True, False)),
+        ((None, large, large, None, *plain), (*edges, 2, 3, "shb", 0.0, unit, True, False, False)),
+        (
+            (back, large, None, None, *extra),
+            (*edges, 3, 0, "none", 0.05, (0.3, 0.1), True, True, False),
+        ),
         (
             (None, large, large, change, *extra),
-            (*edges, 3, 2, "biggs", 0.05, (0.3, 0.1), True, True),
+            (*edges, 3, 2, "biggs", 0.05, (0.3, 0.1), True, True, False),
         ),
     ]
     return [(*shared, *given, *settings) for given, settings in tensors_settings]
@@ -75,7 +81,7 @@ def backward_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
     found = []
     for run in (runs[0], runs[1], runs[3]):
         run = tuple(a.detach() if isinstance(a, torch.Tensor) else a for a in run)
-        shape = run[4].shape if run[-1] else run[0].shape
+        shape = run[4].shape if run[-2] else run[0].shape
         (grad,) = tensors(rng, tuple(shape), grad=False)
         found += [(grad, None, None, *run, True, False), (grad, None, None, *run, False, True)]
     return found

@@ -18,4 +18,8 @@ constexpr auto kF64 = otfuse::cuda::make_engine<double, &host_launch>();
 PYBIND11_MODULE(_host_kernels, m) {
   m.doc() = "The CUDA kernels' bodies, run on the host: for tests.";
   otfuse::bind_kernels(m, {kF32, kF64});
+  m.def(
+      "round_to_half",
+      [](float v) { return otfuse::cuda::from_half(otfuse::cuda::to_half(v)); },
+      "What is left of a number in half precision.");
 }

@@ -103,20 +103,26 @@ void bind_convolution(py::module_& m, const KernelEngines& e) {
 void bind_loop(py::module_& m, const KernelEngines& e) {
   m.def(
       "richardson_lucy_bytes",
-      [e](bool is_double, const AnyRichardsonLucy& loop, bool spectral) {
+      [e](bool is_double, const AnyRichardsonLucy& loop, int64_t stored) {
         return with_engine(
             e, is_double, [&]<class real_t>(const cuda::Engine<real_t>& engine) {
-              return engine.richardson_lucy_bytes(loop.params<real_t>(), spectral);
+              return engine.richardson_lucy_bytes(loop.params<real_t>(), stored);
             });
       },
       "Workspace of the loop.");
   m.def(
       "richardson_lucy",
-      [e](bool is_double, const AnyRichardsonLucy& loop, bool tile,
+      [e](bool is_double, const AnyRichardsonLucy& loop, const std::string& tier,
           std::array<uintptr_t, 3> tables, uintptr_t workspace, const AnyQueue& queue) {
         py::gil_scoped_release release;
         with_engine(e, is_double, [&](auto& engine) {
-          const auto run = tile ? engine.richardson_lucy_tile : engine.richardson_lucy;
+          const auto run = tier == "tile"    ? engine.richardson_lucy_tile
+                           : tier == "mixed" ? engine.richardson_lucy_mixed
+                                             : engine.richardson_lucy;
+          if (run == nullptr) {
+            throw std::invalid_argument(
+                "richardson_lucy: mixed precision must go with float32, got float64");
+          }
           run(params_of(engine, loop), to_tables(tables), to_pointer<void>(workspace),
               queue);
         });

@@ -12,13 +12,14 @@
 
 #include "core/params.hpp"
 #include "core/phases.hpp"
+#include "cuda/half.hpp"
 #include "cuda/line_fft.hpp"
 
 namespace otfuse::cuda {
 
 enum class ColumnMode { kForward, kInverse, kConvolve };
 
-template <class real_t, ColumnMode kMode>
+template <class real_t, class Stored, ColumnMode kMode>
 struct ColumnPass {
   static constexpr int kThreads = 256;
   static constexpr int kBlocksPerMultiprocessor = sizeof(real_t) == 4 ? 3 : 2;
@@ -31,7 +32,7 @@ struct ColumnPass {
   int64_t slabs, slab_stride, item_stride;
   int lines;  // columns of a block
   Divider by_lines;
-  Pair<real_t>* spectrum;
+  Stored* spectrum;
   const Pair<real_t>* otf;  // kConvolve only, in the same layout
   KernelIndex kernel;
   bool adjoint;
@@ -87,7 +88,7 @@ struct ColumnPass {
     const ColumnPass* pass;
     Pair<real_t>* tile;  // [value][line]
     int64_t* column;     // its place in the slab; -1: unused
-    Pair<real_t>* values;
+    Stored* values;
     const Pair<real_t>* transfer;
 
     OTFUSE_HD Pair<real_t>& at(int c, int i) const { return tile[i * pass->lines + c]; }
@@ -103,7 +104,7 @@ struct ColumnPass {
         at(c, i) = pack(v);
       } else if (i < pass->limit_out && column[c] >= 0) {
         values[column[c] + i * pass->stride] =
-            pack(C{v.re * pass->scale, v.im * pass->scale});
+            Packing<Stored>::pack({v.re * pass->scale, v.im * pass->scale});
       }
     }
 

@@ -33,9 +33,12 @@ struct Engine {
   int64_t (*tile_bytes)(const Extents& grid);  // shared memory; 0: no grid for a tile
   void (*fft_convolve_tile)(const FftConvolveParams<real_t>&, const Tables&,
                             const Queue&);
-  int64_t (*richardson_lucy_bytes)(const RichardsonLucyParams<real_t>&, bool spectral);
+  // stored: bytes of a complex value of the spectra; 0: without room for them
+  int64_t (*richardson_lucy_bytes)(const RichardsonLucyParams<real_t>&, int64_t stored);
   void (*richardson_lucy)(const RichardsonLucyParams<real_t>&, const Tables&,
                           void* workspace, const Queue&);
+  void (*richardson_lucy_mixed)(const RichardsonLucyParams<real_t>&, const Tables&,
+                                void* workspace, const Queue&);  // float only
   void (*richardson_lucy_tile)(const RichardsonLucyParams<real_t>&, const Tables&,
                                void* workspace, const Queue&);
   void (*richardson_lucy_step)(const RichardsonLucyParams<real_t>&, LoopStep, int64_t i,

@@ -10,6 +10,17 @@
 
 namespace otfuse::cuda {
 
+// The loop with spectra in half precision; none for double.
+template <class real_t, auto make>
+constexpr auto mixed_loop() -> decltype(Engine<real_t>::richardson_lucy_mixed) {
+  if constexpr (sizeof(real_t) == sizeof(float)) {
+    return [](const RichardsonLucyParams<real_t>& p, const Tables& t, void* memory,
+              const Queue& q) { richardson_lucy<HalfPair>(p, t, memory, make(q)); };
+  } else {
+    return nullptr;
+  }
+}
+
 // make(queue) gives what launches there.
 template <class real_t, auto make>
 constexpr Engine<real_t> make_engine() {
@@ -27,7 +38,8 @@ constexpr Engine<real_t> make_engine() {
       },
       &LoopMemory<real_t>::bytes,
       [](const RichardsonLucyParams<real_t>& p, const Tables& t, void* memory,
-         const Queue& q) { richardson_lucy(p, t, memory, make(q)); },
+         const Queue& q) { richardson_lucy<Pair<real_t>>(p, t, memory, make(q)); },
+      mixed_loop<real_t, make>(),
       [](const RichardsonLucyParams<real_t>& p, const Tables& t, void* memory,
          const Queue& q) { richardson_lucy_tile(p, t, memory, make(q)); },
       [](const RichardsonLucyParams<real_t>& p, LoopStep step, int64_t i, real_t* values,

@@ -31,13 +31,15 @@ struct Layout {
   int64_t size() const { return grid.z * grid.y * pitch; }  // of a spectrum, complex
 };
 
-// The passes over a batch of spectra.
-template <class real_t, class Launch>
+// The passes over a batch of spectra. In half precision forward transforms are means
+// instead of sums, and what is as large as the estimate is divided by its item's level: a
+// millionth of its mean, which leaves the mean at kHalfMean.
+template <class real_t, class Launch, class Stored = Pair<real_t>>
 class Passes {
  public:
-  Passes(const Layout<real_t>& l, int64_t batch, Pair<real_t>* spectrum,
-         const Launch& launch)
-      : l(l), batch_(batch), spectrum_(spectrum), launch_(launch) {}
+  Passes(const Layout<real_t>& l, int64_t batch, Stored* spectrum, const Launch& launch,
+         const real_t* level = nullptr)
+      : l(l), batch_(batch), spectrum_(spectrum), launch_(launch), level_(level) {}
 
   const Layout<real_t>& l;
 
@@ -55,8 +57,14 @@ class Passes {
   // Only the rows and planes `in` hold something, only `out` are wanted.
   void convolve(const Pair<real_t>* otf, const KernelIndex& kernel, bool adjoint,
                 const Extents& in, const Extents& out) const {
-    if (!l.flat && l.y.n > 1) columns<ColumnMode::kForward>(along_y(in.z, in.y, l.y.n));
+    if (!l.flat && l.y.n > 1) {
+      auto first = along_y(in.z, in.y, l.y.n);
+      if (kHalf) first.scale = real_t(1.0 / double(l.y.n));
+      columns<ColumnMode::kForward>(first);
+    }
     auto pass = l.flat ? along_y(1, in.y, out.y) : along_z(in.z, out.z);
+    // The OTF has the whole scale in it, of which the passes before have done their part.
+    if (kHalf) pass.scale = real_t(l.flat ? l.x.n : double(l.x.n) * l.y.n);
     pass.otf = otf;
     pass.kernel = kernel;
     pass.adjoint = adjoint;
@@ -74,6 +82,29 @@ class Passes {
   }
 
  private:
+  static constexpr bool kHalf = Packing<Stored>::kHalf;
+  // Of 65504, and above 6e-8: brighter parts of an image are many times its mean.
+  static constexpr double kHalfMean = 32;
+
+  template <RowMode kMode, class Op>
+  Gains<real_t> gains() const {
+    Gains<real_t> g;
+    if constexpr (kHalf) {
+      constexpr double kLevel = 1e6;  // the mean over the level
+      if constexpr (kMode != RowMode::kEnter) {
+        const bool light = Op::kTakes == Quantity::kLight;
+        g.load = real_t((light ? kLevel : 1) / kHalfMean);
+        g.load_level = light ? level_ : nullptr;
+      }
+      if constexpr (kMode != RowMode::kLeave) {
+        const bool light = Op::kGives == Quantity::kLight;
+        g.store = real_t(kHalfMean / double(l.x.n) / (light ? kLevel : 1));
+        g.store_level = light ? level_ : nullptr;
+      }
+    }
+    return g;
+  }
+
   // What the three modes share; turned into a ColumnPass at the launch.
   struct ColumnJob {
     LinePlan<real_t> plan;
@@ -96,7 +127,7 @@ class Passes {
   template <ColumnMode kMode>
   void columns(const ColumnJob& job) const {
     const int lines = lines_of_block<real_t>(job.plan.n, launch_.limits);
-    const ColumnPass<real_t, kMode> pass{
+    const ColumnPass<real_t, Stored, kMode> pass{
         job.plan,    job.limit_in,   job.limit_out, job.stride,      job.columns,
         l.pitch,     l.kx_count,     job.slabs,     job.slab_stride, l.size(),
         lines,       Divider(lines), spectrum_,     job.otf,         job.kernel,
@@ -109,8 +140,8 @@ class Passes {
   }
 
   template <RowMode kMode, class Op>
-  RowPass<real_t, Op, kMode> row_pass(const Op& op, const Extents& reached,
-                                      double* partial) const {
+  RowPass<real_t, Stored, Op, kMode> row_pass(const Op& op, const Extents& reached,
+                                              double* partial) const {
     const int64_t pairs = reached.z * ceil_div(reached.y, 2);
     const int lines = pair_lines();
     const int tail = int(pairs - (ceil_div(pairs, lines) - 1) * lines);
@@ -129,13 +160,14 @@ class Passes {
             Divider(tail),
             line_pitch(l.x.n),
             spectrum_,
-            real_t(1),
+            gains<kMode, Op>(),
             partial};
   }
 
   int64_t batch_;
-  Pair<real_t>* spectrum_;
+  Stored* spectrum_;
   const Launch& launch_;
+  const real_t* level_;  // (batch), in half precision
 };
 
 }  // namespace otfuse::cuda

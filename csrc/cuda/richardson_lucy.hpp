@@ -17,26 +17,29 @@ bool momentum(const RichardsonLucyParams<real_t>& p) {
 // What the operations need besides the parameters, in one piece of memory.
 template <class real_t>
 struct LoopMemory {
-  Pair<real_t>* spectrum;
+  void* spectrum;
   LoopArrays<real_t> arrays;
   double* partial;
 
   static int64_t partials(const RichardsonLucyParams<real_t>& p) {
     return p.batch * p.grid.z * ceil_div(p.grid.y, 2);  // one a pair at the most
   }
-  // `spectral`: with room for the spectra.
-  static int64_t bytes(const RichardsonLucyParams<real_t>& p, bool spectral) {
+  static int64_t spectra_bytes(const RichardsonLucyParams<real_t>& p, int64_t stored) {
+    return p.batch * otf_size(p.grid) / 2 * stored;
+  }
+  // `stored`: bytes of a complex value of the spectra; 0: without room for them.
+  static int64_t bytes(const RichardsonLucyParams<real_t>& p, int64_t stored) {
     const int64_t whole = p.batch * p.grid.count();
-    const int64_t reals = (spectral ? p.batch * otf_size(p.grid) : 0) +
-                          ceil_div(whole * (1 + momentum(p) + p.weighted), 2) * 2;
-    return reals * int64_t(sizeof(real_t)) + partials(p) * int64_t(sizeof(double));
+    const int64_t reals = ceil_div(whole * (1 + momentum(p) + p.weighted), 2) * 2;
+    return spectra_bytes(p, stored) + reals * int64_t(sizeof(real_t)) +
+           partials(p) * int64_t(sizeof(double));
   }
 
-  LoopMemory(const RichardsonLucyParams<real_t>& p, void* memory, bool spectral) {
+  LoopMemory(const RichardsonLucyParams<real_t>& p, void* memory, int64_t stored) {
     const int64_t whole = p.batch * p.grid.count();
-    auto* end = static_cast<real_t*>(memory);
-    spectrum = reinterpret_cast<Pair<real_t>*>(end);
-    if (spectral) end += p.batch * otf_size(p.grid);
+    spectrum = memory;
+    auto* end = reinterpret_cast<real_t*>(static_cast<std::byte*>(memory) +
+                                          spectra_bytes(p, stored));
     const auto take = [&](bool wanted) {
       real_t* const array = wanted ? end : nullptr;
       end += wanted ? whole : 0;
@@ -135,15 +138,16 @@ class LoopSteps {
   const Launch& launch;
 };
 
-template <class real_t, class Launch>
+// Stored: what the spectra are kept in.
+template <class Stored, class real_t, class Launch>
 void richardson_lucy(const RichardsonLucyParams<real_t>& p, const Tables& tables,
                      void* workspace, const Launch& launch) {
   const Layout<real_t> l(p.grid, tables);
-  const LoopMemory<real_t> m(p, workspace, true);
-  const Passes<real_t, Launch> passes(l, p.batch, m.spectrum, launch);
+  const LoopMemory<real_t> m(p, workspace, sizeof(Stored));
+  using Server = Passes<real_t, Launch, Stored>;
+  const Server passes(l, p.batch, static_cast<Stored*>(m.spectrum), launch, p.floor);
   const Extents seen = reach(p.image.window, p.grid);
-  const LoopSteps<real_t, Launch, Passes<real_t, Launch>> steps(p, m, seen, passes,
-                                                                launch);
+  const LoopSteps<real_t, Launch, Server> steps(p, m, seen, passes, launch);
   const auto* const otf = reinterpret_cast<const Pair<real_t>*>(p.otf);
   const auto blur = [&] { passes.convolve(otf, p.kernel, false, p.grid, seen); };
   const auto* const back =
@@ -192,7 +196,7 @@ struct Points {
 template <class real_t, class Launch>
 void richardson_lucy_step(const RichardsonLucyParams<real_t>& p, LoopStep step, int64_t i,
                           real_t* values, void* workspace, const Launch& launch) {
-  const LoopMemory<real_t> m(p, workspace, false);
+  const LoopMemory<real_t> m(p, workspace, 0);
   const Points<real_t, Launch> points{p.grid, p.batch, values, launch};
   const LoopSteps<real_t, Launch, Points<real_t, Launch>> steps(p, m, p.grid, points,
                                                                 launch);

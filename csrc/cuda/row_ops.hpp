@@ -25,6 +25,10 @@ OTFUSE_HD real_t momentum_step(int64_t k) {
   return real_t(double(k - 1) / double(k + 2));
 }
 
+// What an operation's values are, which decides how spectra of them are scaled in half
+// precision: as large as the estimate, or about 1.
+enum class Quantity { kLight, kRatio };
+
 template <class real_t>
 struct FieldPlace {
   real_t *first = nullptr,
@@ -81,6 +85,7 @@ struct FieldSink {
 // 1 where the camera observed, else 0: negative pixels were not.
 template <class real_t>
 struct ObservedSource {
+  static constexpr Quantity kGives = Quantity::kRatio;
   using Place = FieldPlace<const real_t>;
   FieldSource<real_t> image;  // `outside` is negative
 
@@ -97,6 +102,7 @@ struct ObservedSource {
 // up on the way, from other counts than y where there are such.
 template <class real_t, bool kFull>
 struct RatioOp {
+  static constexpr Quantity kTakes = Quantity::kLight, kGives = Quantity::kRatio;
   static constexpr bool kAddsUp = kFull;
   struct More {
     FieldPlace<const real_t> background_map, judged;
@@ -189,6 +195,7 @@ struct LoopArrays {
 // W = 1 / H^T 1; voxels that the camera hardly sees start, and stay, at 0.
 template <class real_t>
 struct WeightSink {
+  static constexpr Quantity kTakes = Quantity::kRatio;
   using Place = typename LoopArrays<real_t>::Place;
   LoopArrays<real_t> arrays;
 
@@ -209,6 +216,7 @@ struct WeightSink {
 // The point that the first iteration starts from.
 template <class real_t>
 struct FirstPoint {
+  static constexpr Quantity kGives = Quantity::kLight;
   using Place = typename LoopArrays<real_t>::Place;
   LoopArrays<real_t> arrays;
   real_t step;
@@ -229,6 +237,7 @@ struct FirstPoint {
 // Takes x to the next estimate and gives the point that the next iteration starts from.
 template <class real_t>
 struct UpdateOp {
+  static constexpr Quantity kTakes = Quantity::kRatio, kGives = Quantity::kLight;
   static constexpr bool kAddsUp = false;
   using Place = typename LoopArrays<real_t>::Place;
   LoopArrays<real_t> arrays;

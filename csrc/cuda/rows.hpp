@@ -10,12 +10,21 @@
 #pragma once
 
 #include "core/phases.hpp"
+#include "cuda/half.hpp"
 #include "cuda/line_fft.hpp"
 #include "cuda/row_ops.hpp"
 
 namespace otfuse::cuda {
 
 enum class RowMode { kEnter, kLeave, kTurn };
+
+// What spectra in half precision are multiplied by when they are loaded and stored, for
+// each item also by its level, or divided by it.
+template <class real_t>
+struct Gains {
+  real_t load = 1, store = 1;
+  const real_t *load_level = nullptr, *store_level = nullptr;  // (batch); null: 1
+};
 
 // A pad after every 32 values and an odd distance between lines: neither digit-reversed
 // places nor neighbouring lines then share banks.
@@ -42,7 +51,7 @@ OTFUSE_HD void add_up(Block& block, double* sums, double* total) {
   });
 }
 
-template <class real_t, class Op, RowMode kMode>
+template <class real_t, class Stored, class Op, RowMode kMode>
 struct RowPass {
   static constexpr int kThreads = 256;
   // A turn holds a butterfly of values and its operation: 128 registers.
@@ -59,8 +68,8 @@ struct RowPass {
   int lines, tail_lines;  // pairs of a block, and of the last block of an item
   Divider by_lines, by_tail_lines;
   int tile_pitch;
-  Pair<real_t>* spectrum;
-  real_t scale;     // of what is stored to the spectrum
+  Stored* spectrum;
+  Gains<real_t> gains;
   double* partial;  // (item, groups), where Op adds up
 
   OTFUSE_HD int64_t pairs() const { return planes * ((rows + 1) / 2); }
@@ -79,7 +88,7 @@ struct RowPass {
     const int64_t item = block.index / groups(), group = block.index % groups();
     const bool tail = group == groups() - 1;
     const Lines all{0, tail ? tail_lines : lines, tail ? by_tail_lines : by_lines};
-    const Work work = work_of(block.shared());
+    const Work work = work_of(block.shared(), item);
     block.phase([&](int t) {
       if (t < all.count) set_line(work.line[t], item, group * lines + t);
     });
@@ -116,16 +125,33 @@ struct RowPass {
     Line* line;
     double* sum;  // [thread], then [group]
     int pitch;
+    real_t load_gain, store_gain;
 
     OTFUSE_HD Pair<real_t>& at(int c, int i) const {
       return tile[c * pitch + padded_place(i)];
     }
   };
 
-  OTFUSE_HD Work work_of(std::byte* shared) const {
+  OTFUSE_HD Work work_of(std::byte* shared, int64_t item) const {
     std::byte* const behind = shared + lines * tile_pitch * sizeof(Pair<real_t>);
-    return {reinterpret_cast<Pair<real_t>*>(shared), reinterpret_cast<Line*>(behind),
-            reinterpret_cast<double*>(behind + lines * sizeof(Line)), tile_pitch};
+    const real_t by = gains.load_level == nullptr ? real_t(1) : gains.load_level[item];
+    const real_t over =
+        gains.store_level == nullptr ? real_t(1) : gains.store_level[item];
+    return {reinterpret_cast<Pair<real_t>*>(shared),
+            reinterpret_cast<Line*>(behind),
+            reinterpret_cast<double*>(behind + lines * sizeof(Line)),
+            tile_pitch,
+            gains.load * by,
+            gains.store / over};
+  }
+
+  OTFUSE_HD static C load(const Stored& from, real_t gain) {
+    const C v = unpack(from);
+    return Packing<Stored>::kHalf ? C{v.re * gain, v.im * gain} : v;
+  }
+  OTFUSE_HD static Stored store(const C& v, real_t gain) {
+    return Packing<Stored>::pack(Packing<Stored>::kHalf ? C{v.re * gain, v.im * gain}
+                                                        : v);
   }
 
   OTFUSE_HD void set_line(Line& line, int64_t item, int64_t pair) const {
@@ -148,9 +174,10 @@ struct RowPass {
   // Half spectra of the pair to the spectrum of its complex line.
   OTFUSE_HD void gather(int t, const Lines& all, const Work& work) const {
     each_frequency(t, all, [&](int c, int k) {
-      const Pair<real_t>* from = spectrum + work.line[c].row + k;
-      const C a = unpack(from[0]);
-      const C b = work.line[c].second ? unpack(from[pitch]) : C{0, 0};
+      const Stored* from = spectrum + work.line[c].row + k;
+      const real_t gain = work.load_gain;
+      const C a = load(from[0], gain);
+      const C b = work.line[c].second ? load(from[pitch], gain) : C{0, 0};
       work.at(c, plan.position[k]) = {a.re - b.im, a.im + b.re};
       const int mirror = k == 0 ? 0 : plan.n - k;
       if (mirror != k) work.at(c, plan.position[mirror]) = {a.re + b.im, b.re - a.im};
@@ -161,9 +188,10 @@ struct RowPass {
     each_frequency(t, all, [&](int c, int k) {
       const C a = unpack(work.at(c, plan.position[k]));
       const C b = unpack(work.at(c, plan.position[k == 0 ? 0 : plan.n - k]));
-      Pair<real_t>* to = spectrum + work.line[c].row + k;
-      to[0] = {(a.re + b.re) * scale, (a.im - b.im) * scale};
-      if (work.line[c].second) to[pitch] = {(a.im + b.im) * scale, (b.re - a.re) * scale};
+      Stored* to = spectrum + work.line[c].row + k;
+      const real_t gain = work.store_gain;
+      to[0] = store({a.re + b.re, a.im - b.im}, gain);
+      if (work.line[c].second) to[pitch] = store({a.im + b.im, b.re - a.re}, gain);
     });
   }
 

@@ -106,7 +106,7 @@ void fft_convolve_tile(const FftConvolveParams<real_t>& p, const Tables& tables,
 template <class real_t, class Launch>
 void richardson_lucy_tile(const RichardsonLucyParams<real_t>& p, const Tables& tables,
                           void* workspace, const Launch& launch) {
-  const LoopMemory<real_t> m(p, workspace, false);
+  const LoopMemory<real_t> m(p, workspace, 0);
   const auto* const otf = reinterpret_cast<const Pair<real_t>*>(p.otf);
   const auto run = [&](auto full) {
     constexpr bool kFull = decltype(full)::value;

@@ -12,8 +12,13 @@ from torch import Tensor
 
 
 def values_visible(array: Tensor) -> bool:
-    """Whether a tensor's values may be looked at: not while tracing, nor under functorch."""
+    """Whether a tensor's values may be looked at.
+
+    Not while tracing, nor under functorch, nor while a CUDA graph is captured.
+    """
     if torch.compiler.is_compiling() or array.device.type == "meta":
+        return False
+    if array.is_cuda and torch.cuda.is_current_stream_capturing():
         return False
     return not torch._C._are_functorch_transforms_active()
 

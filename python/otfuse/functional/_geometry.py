@@ -84,10 +84,10 @@ def extended_geometry(shape: Sequence[int], psf_shape: Sequence[int]) -> Geometr
     return Geometry(tuple(shape), tuple(psf_shape), wide, True, wide, offset)
 
 
-def reflected_index(n: int, before: int, after: int) -> Tensor:
+def reflected_index(n: int, before: int, after: int, device: torch.device) -> Tensor:
     """Indices into an axis that reflect it about its end values, as often as it takes."""
     period = max(2 * (n - 1), 1)
-    index = torch.arange(-before, n + after) % period
+    index = torch.arange(-before, n + after, device=device) % period
     return torch.minimum(index, period - index) if n > 1 else torch.zeros_like(index)
 
 
@@ -95,7 +95,7 @@ def reflect_pad(image: Tensor, widths: Sequence[tuple[int, int]]) -> Tensor:
     """The last axes padded by reflection; its adjoint is its gradient."""
     first = image.ndim - len(widths)
     for axis, (before, after) in enumerate(widths, first):
-        index = reflected_index(image.shape[axis], before, after).to(image.device)
+        index = reflected_index(image.shape[axis], before, after, image.device)
         image = image.index_select(axis, index)
     return image
 
@@ -105,7 +105,7 @@ def reflect_fold(image: Tensor, widths: Sequence[tuple[int, int]]) -> Tensor:
     first = image.ndim - len(widths)
     for axis, (before, after) in enumerate(widths, first):
         n = image.shape[axis] - before - after
-        index = reflected_index(n, before, after).to(image.device)
+        index = reflected_index(n, before, after, image.device)
         shape = [*image.shape[:axis], n, *image.shape[axis + 1 :]]
         image = image.new_zeros(shape).index_add(axis, index, image)
     return image

@@ -35,6 +35,7 @@ class Method:
     voxel: tuple[float, ...]
     background: float
     background_map: Tensor | None  # flattened like the batch's image; added to it
+    mixed: bool = False  # a device may keep spectra in half precision
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,7 @@ class Run:
             method.voxel,
             self.weighted,
             resumable,
+            method.mixed,
         )
 
     def whole(self, start: Tensor, n_iters: int) -> Tensor:

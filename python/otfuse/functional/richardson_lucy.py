@@ -14,6 +14,7 @@ from otfuse import _checks
 from otfuse._background import auto_background
 from otfuse.functional._arrays import back_to_kind, to_tensor, working_dtype
 from otfuse.functional._back_projector import KINDS, project_back
+from otfuse.functional._devices import spread
 from otfuse.functional._geometry import BOUNDARIES, Batch, match_batch
 from otfuse.functional._rl_run import NAME, Method, Run
 from otfuse.functional._rl_stop import (
@@ -58,6 +59,8 @@ def richardson_lucy(
     seed: int = 0,
     callback: Callable[[int, Progress], Any] | None = None,
     callback_every: int = 5,
+    precision: str = "float32",
+    devices: Sequence[Any] | None = None,
     ndim: int | None = None,
 ) -> Any:
     """The object that, blurred by the PSF, most likely gave the image (Poisson noise).
@@ -117,6 +120,12 @@ def richardson_lucy(
     callback_every : int
         Iterations between two looks at the run, for `callback` and "idiv"; a look costs about
         as much as one iteration.
+    precision : {"float32", "mixed"}
+        "mixed" lets a CUDA device keep spectra in half precision, with arithmetic in float32:
+        about half the memory traffic for results that differ by some 1e-3. Nothing changes on
+        the CPU, in float64, and where an image fits on chip or goes through torch.fft.
+    devices : sequence of devices, optional
+        The first axis of a batch is divided among them; not with `stop` or `callback`.
     ndim : int, optional
         Number of spatial axes (1 to 3), by default that of `psf`.
 
@@ -139,7 +148,13 @@ def richardson_lucy(
     Richardson 1972; Lucy 1974; Bertero & Boccacci 2005 (edges); Wang & Miller 2014 ("shb");
     Biggs & Andrews 1997 ("biggs"); Guo et al. 2020 (back projectors); Dey et al. 2006 (tv).
     """
+    if devices is not None:
+        options = dict(locals())
+        for name in ("image", "psf", "devices"):
+            del options[name]
+        return spread(richardson_lucy, image, psf, devices, options)
     _checks.at_least(NAME, "callback_every", callback_every, 1)
+    _checks.one_of(NAME, "precision", precision, ("float32", "mixed"))
     unmatched = not (back_projector is None or _is_word(back_projector, "matched"))
     if n_iters is None:
         n_iters = _N_ITERS_UNMATCHED if unmatched else _N_ITERS
@@ -151,7 +166,8 @@ def richardson_lucy(
     batch = match_batch(NAME, y, h, ndim)
     back = _back_kernel(back_projector, h, y, ndim) if unmatched else None
     edges, tv = _variation(tv, voxel, ndim, stop, acceleration)
-    method = Method(boundary, acceleration, back, tv, edges, *_background(background, batch, y))
+    level = _background(background, batch, y)
+    method = Method(boundary, acceleration, back, tv, edges, *level, precision == "mixed")
     run = Run(batch, method, mask is not None)
     start = run.start(("image" if unmatched else "mean") if init is None else init)
     to_kind = back_to_kind(image)

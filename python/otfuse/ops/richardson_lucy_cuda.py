@@ -40,16 +40,18 @@ def run_loop_on(
     loop.floor = floor.data_ptr()
     grid, kernels, double = engine_grid(s.grid, s.padded), device.kernels, is_double(t.image)
     served_by = tier(device, grid, double)
-    memory = workspace(t.image, kernels.richardson_lucy_bytes(double, loop, served_by == "pencils"))
+    if served_by == "pencils" and s.mixed and not double:
+        served_by = "mixed"
+    stored = {"pencils": 2 * t.image.element_size(), "mixed": 4}.get(served_by, 0)
+    memory = workspace(t.image, kernels.richardson_lucy_bytes(double, loop, stored))
     if served_by == "torch":
         back = otf if otf_back is None else otf_back
         spectra = (_spectra.as_spectra(otf, grid), _spectra.as_spectra(back, grid))
         values = t.image.new_zeros((t.image.shape[0], *grid))
         _run_beside_torch(device, loop, memory, values, s, spectra)
     else:
-        tile = served_by == "tile"
         where = tables(kernels, t.image, grid)
-        kernels.richardson_lucy(double, loop, tile, where, memory.data_ptr(), device.queue)
+        kernels.richardson_lucy(double, loop, served_by, where, memory.data_ptr(), device.queue)
     return tuple(results)
 
 

@@ -21,7 +21,7 @@ SETTINGS = (
     "SymInt inner, SymInt[] grid, bool padded, SymInt[] kernel_offset, "
     "SymInt[] estimate_offset, "
     "float background, float judged_offset, int n_iters, int first_iteration, "
-    "str acceleration, float tv, float[] voxel, bool weighted, bool resumable"
+    "str acceleration, float tv, float[] voxel, bool weighted, bool resumable, bool mixed"
 )
 
 
@@ -57,6 +57,7 @@ class LoopSettings(NamedTuple):
     voxel: Sequence[float]
     weighted: bool  # divide by H^T 1
     resumable: bool  # return the state in the estimate's window, and the I-divergence
+    mixed: bool  # a device may keep spectra in half precision
 
 
 class LoopState(NamedTuple):

@@ -28,7 +28,7 @@ struct Field {
   int64_t batch_stride = 0;
   Window window;
 
-  explicit operator bool() const { return data != nullptr; }
+  OTFUSE_HD explicit operator bool() const { return data != nullptr; }
 };
 
 // Item b of a batch is blurred with kernel (b / inner) % kernels.

@@ -18,6 +18,7 @@ template <class real_t>
 struct Tile {
   static constexpr int kThreads = 256;
   static constexpr int kBlocksPerMultiprocessor = 2;
+  static constexpr int64_t kSumsBytes = (kThreads + kSumGroups) * int64_t(sizeof(double));
 
   Extents grid;
   LinePlan<real_t> y, x;
@@ -42,11 +43,8 @@ struct Tile {
         grid.z == 1 && grid.x % 2 == 0 && has_line_plan(grid.y) && has_line_plan(grid.x);
     return possible ? ceil_div(grid.y, 2) * line_pitch(int(grid.x)) *
                               int64_t(sizeof(Pair<real_t>)) +
-                          sums_bytes()
+                          kSumsBytes
                     : 0;
-  }
-  static constexpr int64_t sums_bytes() {
-    return (kThreads + kSumGroups) * int64_t(sizeof(double));
   }
 
   using C = Complex<real_t>;
@@ -59,7 +57,7 @@ struct Tile {
   };
   OTFUSE_HD Work work_of(std::byte* shared, int64_t item) const {
     return {reinterpret_cast<double*>(shared),
-            reinterpret_cast<Pair<real_t>*>(shared + sums_bytes()), item};
+            reinterpret_cast<Pair<real_t>*>(shared + kSumsBytes), item};
   }
 
   // op's values, to the half spectra along x

@@ -85,9 +85,37 @@ Coverslip = Annotated[
     ),
 ]
 
-Iters = Annotated[int, Option(metavar="N", help="Iterations.", rich_help_panel=_RUN)]
+Iters = Annotated[
+    int | None,
+    Option(
+        metavar="N",
+        help="Iterations: 30, 2 with a back projector, at most 100 with --stop.",
+        rich_help_panel=_RUN,
+    ),
+]
 Acceleration = Annotated[
-    Literal["shb", "none"], Option(help="With momentum, or plain.", rich_help_panel=_RUN)
+    Literal["shb", "biggs", "none"] | None,
+    Option(help="With momentum (shb unless told), or plain.", rich_help_panel=_RUN),
+]
+BackProjector = Annotated[
+    Literal["matched", "wiener-butterworth", "wiener", "butterworth", "gaussian"],
+    Option(help="All but the first need 1 to 3 iterations.", rich_help_panel=_RUN),
+]
+Tv = Annotated[
+    float,
+    Option(
+        metavar="LENGTH",
+        help="Total variation, micrometres: 0.002 to 0.02 of a voxel.",
+        rich_help_panel=_RUN,
+    ),
+]
+Stop = Annotated[
+    Literal["none", "idiv", "held-out", "gradient-consensus"] | None,
+    Option(help="What ends the run; held-out where --gain is known.", rich_help_panel=_RUN),
+]
+Gain = Annotated[
+    str | None,
+    Option(metavar="G[,G...]", help="Camera counts per photon.", rich_help_panel=_RUN),
 ]
 Boundary = Annotated[
     Literal["extended", "reflect", "circular"],
@@ -99,7 +127,7 @@ Background = Annotated[
 ]
 Offset = Annotated[
     str | None,
-    Option(metavar="B[,B...]", help="Camera offset: then the background.", rich_help_panel=_RUN),
+    Option(metavar="B[,B...]", help="Camera counts without light.", rich_help_panel=_RUN),
 ]
 MaskSaturated = Annotated[bool, Option(help="Leave saturated voxels out.", rich_help_panel=_RUN)]
 Negative = Annotated[

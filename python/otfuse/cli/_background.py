@@ -25,6 +25,8 @@ class ChannelLevels:
     source: str
     saturation: Saturation | None
     n_negative: int = 0
+    gain: float | None = None  # counts per photon
+    offset: float | None = None  # counts without light
 
 
 def survey(options: DeconvolveOptions, stack: Stack) -> list[ChannelLevels]:
@@ -47,6 +49,10 @@ def survey(options: DeconvolveOptions, stack: Stack) -> list[ChannelLevels]:
         given = per_channel(options.background, "--background", n_channels)
     elif options.offset is not None:
         given, source = per_channel(options.offset, "--offset", n_channels), "--offset"
+    gains, offsets = (
+        (None,) * n_channels if text is None else per_channel(text, option, n_channels)
+        for text, option in ((options.gain, "--gain"), (options.offset, "--offset"))
+    )
     levels = []
     for channel in range(n_channels):
         volumes, label = stack.data[:, channel], stack.channel_label(channel)
@@ -57,7 +63,8 @@ def survey(options: DeconvolveOptions, stack: Stack) -> list[ChannelLevels]:
         else:
             background, origin = given[channel], source
         saturation = find_saturation(volumes) if options.mask_saturated else None
-        levels.append(ChannelLevels(background, origin, saturation, n_negative))
+        camera = gains[channel], offsets[channel]
+        levels.append(ChannelLevels(background, origin, saturation, n_negative, *camera))
     return levels
 
 

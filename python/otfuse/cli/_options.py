@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from otfuse.cli._errors import UsageError
+
+_ITERS, _ITERS_UNMATCHED, _MOST_UNMATCHED = 30, 2, 5
+_ITERS_AT_MOST = 100  # where something else ends the run
 
 _MEMORY_UNITS = {
     "": 1, "b": 1, "k": 1e3, "kb": 1e3, "m": 1e6, "mb": 1e6, "g": 1e9, "gb": 1e9, "t": 1e12,
@@ -25,8 +28,12 @@ class DeconvolveOptions:
     psf: list[Path] = field(default_factory=list)
     psf_center: str = "peak"
     psf_axes: str | None = None
-    iters: int = 30
-    acceleration: str = "shb"
+    iters: int | None = None
+    acceleration: str | None = None
+    back_projector: str = "matched"
+    tv: float = 0.0
+    stop: str | None = None
+    gain: str | None = None
     boundary: str = "extended"
     background: str = "auto"
     offset: str | None = None
@@ -53,8 +60,7 @@ class DeconvolveOptions:
 
     def check(self) -> None:
         """Refuse what is wrong whatever the image is."""
-        if self.iters < 1:
-            raise UsageError(f"deconvolve: --iters must be at least 1, got {self.iters}")
+        check_method(self)
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"deconvolve: --threads must be at least 1, got {self.threads}")
         if self.max_memory is not None:
@@ -67,11 +73,61 @@ class DeconvolveOptions:
             )
         if self.background != "auto":
             parse_numbers(self.background, "--background")
-            if self.offset is not None:
+            if self.offset is not None and self.gain is None:
                 raise UsageError(
-                    "deconvolve: --offset must go with --background auto, "
+                    "deconvolve: --offset must go with --background auto or --gain, "
                     f"got --background {self.background} too; give one of them"
                 )
+
+    def settled(self) -> DeconvolveOptions:
+        """The same with the defaults that depend on other options filled in."""
+        unmatched = self.back_projector != "matched"
+        known = self.gain is not None and self.offset is not None
+        stop = self.stop or ("held-out" if known and not unmatched else "none")
+        plain = unmatched or stop == "gradient-consensus"
+        iters = _ITERS_UNMATCHED if unmatched else _ITERS if stop == "none" else _ITERS_AT_MOST
+        return replace(
+            self,
+            stop=stop,
+            acceleration=self.acceleration or ("none" if plain else "shb"),
+            iters=iters if self.iters is None else self.iters,
+        )
+
+
+def check_method(options: DeconvolveOptions) -> None:
+    """Refuse iterations that do not go together."""
+    iters, stop = options.iters, options.stop
+    accelerated = options.acceleration not in (None, "none")
+    if iters is not None and iters < 1:
+        raise UsageError(f"deconvolve: --iters must be at least 1, got {iters}")
+    if not (math.isfinite(options.tv) and options.tv >= 0):
+        raise UsageError(f"deconvolve: --tv must be a length of 0 or more, got {options.tv:g}")
+    if options.gain is not None and min(parse_numbers(options.gain, "--gain")) <= 0:
+        raise UsageError(f"deconvolve: --gain must be positive, got {options.gain}")
+    if options.back_projector != "matched":
+        rule = f"with --back-projector {options.back_projector}, got"
+        if accelerated:
+            raise UsageError(
+                f"deconvolve: --acceleration must be none {rule} {options.acceleration}"
+            )
+        if stop not in (None, "none"):
+            raise UsageError(f"deconvolve: --stop must be none {rule} {stop}")
+        if iters is not None and iters > _MOST_UNMATCHED:
+            raise UsageError(
+                f"deconvolve: --iters must be at most {_MOST_UNMATCHED} {rule} {iters}"
+            )
+    if stop in ("held-out", "gradient-consensus") and (
+        options.gain is None or options.offset is None
+    ):
+        raise UsageError(
+            f"deconvolve: --stop {stop} must go with the camera's --gain and --offset, got "
+            f"{'no --gain' if options.gain is None else 'no --offset'}; it splits photons"
+        )
+    if stop == "gradient-consensus" and (accelerated or options.tv > 0):
+        raise UsageError(
+            "deconvolve: --stop gradient-consensus must go with plain iterations, got "
+            f"--acceleration {options.acceleration or 'none'} --tv {options.tv:g}"
+        )
 
 
 def parse_numbers(text: str, option: str) -> tuple[float, ...]:

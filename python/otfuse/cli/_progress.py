@@ -29,7 +29,7 @@ class Progress:
         self._n_items, self._n_iters = n_items, n_iters
         self._done, self._start = 0, time.monotonic()
         self._last_line = self._start
-        self._summary = ""
+        self._summary, self._told = "", True  # the last state in words, and whether it was shown
         self._bar: Any = None
         self._task: Any = None
         if sys.stderr.isatty():
@@ -49,9 +49,9 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-            # The bar vanishes; what it said last of a single run is worth keeping.
-            if kind is None and self._n_items == 1 and self._summary:
-                print(self._summary)
+        # The bar vanishes, and a run may end before its time: what a single one said last is kept.
+        if kind is None and self._n_items == 1 and not self._told:
+            print(self._summary)
 
     def item(self, label: str, n_voxels: int) -> Callable[[int, Any], bool]:
         """Callback for one call of the engine.
@@ -69,31 +69,33 @@ class Progress:
         def show(i: int, info: Any) -> bool:
             # The sum over a batch of images is that of one image made of them all.
             divergence = float(info.i_divergence[..., -1].sum()) / n_voxels
-            self._summary = self._line(label, i, divergence)
+            n_iters = info.n_iters  # less than planned where something else ended the run
+            self._summary, self._told = self._line(label, i, n_iters, divergence), False
             if self._bar is not None:
                 self._bar.update(
                     self._task,
                     completed=before + i,
-                    description=f"{label} {i}/{self._n_iters}".strip(),
+                    description=f"{label} {i}/{n_iters}".strip(),
                     divergence=f"I-divergence {number(divergence)}",
                 )
             else:
-                self._quiet(i, before + i)
+                last = i == n_iters
+                self._quiet(last, before + (self._n_iters if last else i))
             return False
 
         return show
 
-    def _line(self, label: str, i: int, divergence: float) -> str:
+    def _line(self, label: str, i: int, n_iters: int, divergence: float) -> str:
         return (
-            f"{'iteration':<12}{label + ': ' if label else ''}{i} of {self._n_iters}, "
+            f"{'iteration':<12}{label + ': ' if label else ''}{i} of {n_iters}, "
             f"I-divergence {number(divergence)} per voxel"
         )
 
-    def _quiet(self, i: int, total: int) -> None:
+    def _quiet(self, last: bool, total: int) -> None:
         now = time.monotonic()
-        if i < self._n_iters and now - self._last_line < _QUIET_SECONDS:
+        if not last and now - self._last_line < _QUIET_SECONDS:
             return
-        self._last_line = now
+        self._last_line, self._told = now, True
         ahead = self._n_items * self._n_iters - total
         left = (now - self._start) / total * ahead
         print(self._summary + (f", {in_time(left)} left" if ahead else ""), flush=True)

@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from otfuse.cli._background import ChannelLevels
-from otfuse.cli._errors import JobError
+from otfuse.cli._errors import JobError, UsageError
 from otfuse.cli._memory import batch_length
 from otfuse.cli._options import DeconvolveOptions
 from otfuse.cli._progress import Progress
 from otfuse.io.stack import Stack
+
+if TYPE_CHECKING:
+    from otfuse import MemoryPlan
 
 # Restored light where the camera was blind, this many times what it is anywhere else.
 _RUNAWAY = 5.0
@@ -39,29 +42,39 @@ class Peaks:
         return [c for c, top in self.hidden.items() if top > _RUNAWAY * self.seen[c] > 0]
 
 
-def restore(
-    options: DeconvolveOptions,
-    stack: Stack,
-    psfs: list[np.ndarray],
-    levels: list[ChannelLevels],
-    progress: Progress,
-    peaks: Peaks,
-) -> Iterator[np.ndarray]:
+@dataclass(frozen=True)
+class Job:
+    """What is restored, and how."""
+
+    options: DeconvolveOptions  # settled
+    stack: Stack
+    psfs: list[np.ndarray]  # one per channel
+    levels: list[ChannelLevels]  # one per channel
+    voxel: tuple[float | None, ...]
+
+    def edges(self, ndim: int) -> list[float] | None:
+        """Edges of a voxel for the total variation."""
+        if self.options.tv == 0:
+            return None
+        known = [edge for edge in self.voxel[-ndim:] if edge is not None]
+        if len(known) < ndim:
+            raise UsageError(
+                "deconvolve: --tv must be compared with the voxel size, got none; give --voxel"
+            )
+        return known
+
+
+def restore(job: Job, progress: Progress, peaks: Peaks) -> Iterator[np.ndarray]:
     """Restored time points, (nt, nc, nz, ny, nx) each, one stack or one batch of images at a time.
 
     Parameters
     ----------
-    options : DeconvolveOptions
-    stack : Stack
-        The image.
-    psfs : list of ndarray
-        One per channel.
-    levels : list of ChannelLevels
-        One per channel.
+    job : Job
     progress : Progress
     peaks : Peaks
         Told the highest values of channels with saturated voxels.
     """
+    stack, levels = job.stack, job.levels
     nt, nc = stack.data.shape[:2]
     step = batch_length(stack)
     for first in range(0, nt, step):
@@ -69,12 +82,10 @@ def restore(
         result = np.empty((times.stop - first, *stack.data.shape[1:]), dtype=np.float32)
         for channel in range(nc):
             show = progress.item(_label(stack, channel, times), result[:, channel].size)
-            result[:, channel] = _restore_one(
-                stack.data[times, channel], psfs[channel], levels[channel], options, show
-            )
+            image = stack.data[times, channel]
+            result[:, channel] = _restore_one(job, channel, image, show)
             saturation = levels[channel].saturation
             if saturation is not None:
-                image = stack.data[times, channel]
                 peaks.look(channel, image, result[:, channel], saturation.level)
             if not np.isfinite(result[:, channel].max()):
                 raise JobError(
@@ -99,40 +110,84 @@ def _label(stack: Stack, channel: int, times: slice) -> str:
     return ", ".join(parts)
 
 
-def _look_every(image: np.ndarray, psf: np.ndarray, options: DeconvolveOptions) -> int:
-    """Iterations between two looks at the run: about a second's, as a look is not free."""
+def _acceleration(options: DeconvolveOptions) -> str | None:
+    return None if options.acceleration == "none" else options.acceleration
+
+
+def describe(options: DeconvolveOptions) -> str:
+    """The iterations in a few words."""
+    method = "plain" if options.acceleration == "none" else str(options.acceleration)
+    if options.back_projector != "matched":
+        method = options.back_projector
+    variation = f", total variation {options.tv:g} µm" if options.tv > 0 else ""
+    stop = "" if options.stop == "none" else f", stop {options.stop}"
+    return method + variation + stop
+
+
+def plan_one(
+    options: DeconvolveOptions,
+    image_shape: Sequence[int],
+    psf_shape: Sequence[int],
+    masked: bool,
+) -> MemoryPlan:
+    """Memory and time of one call of the engine.
+
+    Parameters
+    ----------
+    options : DeconvolveOptions
+        Settled.
+    image_shape, psf_shape : sequence of int
+        Spatial shapes.
+    masked : bool
+        Whether pixels are left out.
+    """
     from otfuse import plan_richardson_lucy
 
-    plan = plan_richardson_lucy(
-        image.shape[-psf.ndim :], psf.shape[-psf.ndim :], boundary=options.boundary
+    return plan_richardson_lucy(
+        image_shape,
+        psf_shape,
+        boundary=options.boundary,
+        acceleration=_acceleration(options),
+        back_projector=options.back_projector != "matched",
+        tv=options.tv > 0,
+        mask=masked,
     )
+
+
+def _look_every(image: np.ndarray, psf: np.ndarray, options: DeconvolveOptions) -> int:
+    """Iterations between two looks at the run: about a second's, as a look is not free."""
+    if options.stop == "idiv":  # which looks for an end of its own
+        return 5
+    plan = plan_one(options, image.shape[-psf.ndim :], psf.shape[-psf.ndim :], False)
     return max(5, round(1 / (plan.seconds_per_iteration * len(image))))
 
 
-def _restore_one(
-    volumes: np.ndarray,
-    psf: np.ndarray,
-    level: ChannelLevels,
-    options: DeconvolveOptions,
-    show: Any,
-) -> np.ndarray:
+def _restore_one(job: Job, channel: int, volumes: np.ndarray, show: Any) -> np.ndarray:
     """Restore (nt, nz, ny, nx), the PSF's rank deciding whether planes belong together."""
     from otfuse import richardson_lucy
 
+    options, psf, level = job.options, job.psfs[channel], job.levels[channel]
     spatial = volumes.shape[-psf.ndim :]
     # Always a copy: a mapped file is read-only, which torch does not take.
     image = np.array(volumes, dtype=np.float32, order="C").reshape(-1, *spatial)
     if level.n_negative:
         image = np.maximum(image, 0)
     mask = None if level.saturation is None else image < np.float32(level.saturation.level)
+    matched = options.back_projector == "matched"
     restored = richardson_lucy(
         image,
         psf,
         options.iters,
         background=level.background,
         boundary=options.boundary,
-        acceleration=None if options.acceleration == "none" else options.acceleration,
+        acceleration=_acceleration(options),
+        back_projector=None if matched else options.back_projector.replace("-", "_"),
+        tv=options.tv,
+        voxel=job.edges(psf.ndim),
         mask=mask,
+        stop=None if options.stop == "none" else str(options.stop).replace("-", "_"),
+        gain=level.gain,
+        offset=level.offset,
         callback=show,
         callback_every=_look_every(image, psf, options),
     )

@@ -40,8 +40,12 @@ def deconvolve_command(
     sample_index: arg.SampleIndex = None,
     depth: arg.Depth = 0.0,
     coverslip: arg.Coverslip = None,
-    iters: arg.Iters = 30,
-    acceleration: arg.Acceleration = "shb",
+    iters: arg.Iters = None,
+    acceleration: arg.Acceleration = None,
+    back_projector: arg.BackProjector = "matched",
+    tv: arg.Tv = 0.0,
+    stop: arg.Stop = None,
+    gain: arg.Gain = None,
     boundary: arg.Boundary = "extended",
     background: arg.Background = "auto",
     offset: arg.Offset = None,
@@ -71,6 +75,7 @@ def run_deconvolution(options: DeconvolveOptions) -> None:
     """
     started, report = time.monotonic(), Report()
     options.check()
+    options = options.settled()
     stack = read_stack(options.image, axes=options.axes, mmap=True)
     _check_targets(options, stack)
     report_image(stack, report)
@@ -145,27 +150,21 @@ def _plan(
     report: Report,
 ) -> None:
     """Print what the job takes and refuse it before it starts if that is too much."""
-    from otfuse import plan_richardson_lucy
-
     masked = any(level.saturation for level in levels)
     plans = [
-        plan_richardson_lucy(
-            stack.spatial_shape[-psf.ndim :],
-            psf.shape,
-            boundary=options.boundary,
-            acceleration=None if options.acceleration == "none" else options.acceleration,
-            mask=masked,
-        )
+        _restore.plan_one(options, stack.spatial_shape[-psf.ndim :], psf.shape, masked)
         for psf in psfs
     ]
     largest = max(plans, key=lambda plan: plan.work_bytes)
     need = job_memory(largest.work_bytes, stack, options.dtype, masked, options.preview is not None)
-    seconds = sum(plan.seconds_per_iteration for plan in plans) * options.iters * len(stack.data)
-    method = "plain" if options.acceleration == "none" else options.acceleration
+    iters = options.iters or 0
+    seconds = sum(plan.seconds_per_iteration for plan in plans) * iters * len(stack.data)
+    most = "" if options.stop == "none" else "at most "
     report.row(
         "plan",
-        f"{options.iters} iterations, {method}, {options.boundary} edges, grid "
-        f"{by_extents(tuple(largest.grid))}, {in_bytes(need.total)}, about {in_time(seconds)}",
+        f"{most}{iters} iterations, {_restore.describe(options)}, {options.boundary} edges, grid "
+        f"{by_extents(tuple(largest.grid))}, {in_bytes(need.total)}, {most or 'about '}"
+        f"{in_time(seconds)}",
     )
     check_memory(need, None if options.max_memory is None else parse_memory(options.max_memory))
 
@@ -205,10 +204,12 @@ def _run(
 ) -> tuple[Written, np.ndarray | None]:
     """Restore and write; also the first time point, if a preview will want it."""
     first: list[np.ndarray] = []
-    with Progress(_restore.n_calls(stack), options.iters) as progress:
+    job = _restore.Job(options, stack, psfs, levels, optics.voxel)
+    job.edges(psfs[0].ndim)  # missing ones are told before the first iteration
+    with Progress(_restore.n_calls(stack), options.iters or 0) as progress:
 
         def blocks() -> Any:
-            for block in _restore.restore(options, stack, psfs, levels, progress, peaks):
+            for block in _restore.restore(job, progress, peaks):
                 if options.preview is not None and not first:
                     first.append(block[0].copy())
                 yield block

@@ -14,7 +14,9 @@ from otfuse.functional._rl_run import NAME, Run
 
 STOPS = ("idiv", "held_out", "gradient_consensus")
 _FLAT = 1e-4  # relative fall of the I-divergence per iteration below which "idiv" stops
-_KEPT = 0.9  # share of the photons that the run to be judged may see
+# Of the photons, what a trial run may see. With less it stops too early, with more the rest says
+# too little; measured on simulated 2-D and widefield stacks with peaks of 10 to 1000 photons.
+_KEPT = 0.8
 _PATIENCE = 5  # iterations without a better one after which the best is taken
 _CONSENSUS = 0.01  # share of voxels that go on below which "gradient_consensus" stops
 
@@ -54,9 +56,10 @@ def flattened(divergence: Tensor, span: int) -> bool:
 
 
 def _split(image: Tensor, camera: Camera, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Two images of the photons of one, each at full exposure; hidden pixels stay negative.
+    """Two images of a share of the photons and of the rest; hidden pixels stay negative.
 
-    What Poisson noise gave is divided by lot: the two parts are independent (binomial thinning).
+    Each is scaled to all the photons. What Poisson noise gave is divided by lot: the two are
+    independent (binomial thinning).
     """
     photons = ((image - camera.offset) / camera.gain).round().clamp(min=0)
     generator = torch.Generator(image.device).manual_seed(seed)
@@ -69,8 +72,9 @@ def _split(image: Tensor, camera: Camera, share: float, seed: int) -> tuple[Tens
 def held_out_count(run: Run, start: Tensor, n_iters: int, camera: Camera, seed: int) -> int:
     """How many iterations predict held-out photons best, of `n_iters` at most.
 
-    A run on some of the photons is judged by how likely it makes the others; all items of a
-    batch together, at the point that each iteration starts from.
+    A run on most of the photons is judged by how likely it makes the others; all items of a
+    batch together. It is the point that an iteration starts from that is judged: with momentum
+    that lies ahead of the estimate, about where the iteration leads.
     """
     seen, held = _split(given_image(run), camera, _KEPT, seed)
     offset = camera.offset
@@ -83,8 +87,9 @@ def held_out_count(run: Run, start: Tensor, n_iters: int, camera: Camera, seed: 
         return done - 1 - best >= _PATIENCE
 
     trial.in_chunks(start, n_iters, _PATIENCE, ended, run.judge(held, offset))
-    # The last iteration's own result was not judged: nothing yet spoke against it.
-    return n_iters if best == n_iters - 1 else max(best, 1)
+    if best == n_iters - 1:  # its own result was not judged: nothing yet spoke against it
+        return n_iters
+    return max(best + int(run.method.acceleration is not None), 1)
 
 
 def given_image(run: Run) -> Tensor:

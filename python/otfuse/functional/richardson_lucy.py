@@ -106,8 +106,8 @@ def richardson_lucy(
         mean, or the image with a back projector of its own.
     stop : {None, "idiv", "held_out", "gradient_consensus"}
         "idiv" ends the run when the I-divergence falls by less than 1e-4 of itself an iteration.
-        "held_out" first runs on nine tenths of the photons, finds how many iterations predict
-        the rest best, and runs that many on all (items of a batch share the number).
+        "held_out" first runs on four fifths of the photons, finds how many iterations
+        predict the others best, and runs that many on all (items of a batch share the number).
         "gradient_consensus" (plain iterations only) leaves a voxel alone where two halves of the
         photons disagree about it, and ends when they do nearly everywhere.
     gain, offset : float, optional

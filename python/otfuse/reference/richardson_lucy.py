@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import _grids as grids
+from . import _stops as stops
 from ._blur import Blur
 from .back_projector import back_projector as make_back_projector
 
@@ -221,6 +222,9 @@ def richardson_lucy(
     mask: Tensor | None = None,
     init: str | Tensor | None = None,
     stop: str | None = None,
+    gain: float = 1.0,
+    offset: float = 0.0,
+    seed: int = 0,
     callback: Callable[[int, Info], object] | None = None,
     ndim: int | None = None,
 ) -> Tensor:
@@ -240,18 +244,73 @@ def richardson_lucy(
         mask = (torch.as_tensor(mask) != 0).expand(image.shape)
     if isinstance(background, Tensor) and background.ndim:
         background = background.to(image).expand(image.shape)
-    mean = _observed_mean(image, mask, ndim)
-    floor = torch.where(mean == 0, 1e-6, 1e-6 * mean).detach()
     edges = (1.0,) * ndim if voxel is None else tuple(voxel)
-    problem = _problem(image, psf, back, mask, background, floor, boundary, (tv, edges), ndim)
+
+    def problem_of(image: Tensor) -> Problem:
+        mean = _observed_mean(image, mask, ndim)
+        floor = torch.where(mean == 0, 1e-6, 1e-6 * mean).detach()
+        return _problem(image, psf, back, mask, background, floor, boundary, (tv, edges), ndim)
+
+    problem = problem_of(image)
     level = background
     if isinstance(background, Tensor) and background.ndim:
         level = background.mean(grids.axes(ndim), keepdim=True)
-    mean = torch.maximum(mean - level, floor)
+    mean = torch.maximum(_observed_mean(image, mask, ndim) - level, problem.floor)
     if init is None:
         init = "mean" if back is None else "image"
     start = _start(init, image, background, mask, mean, problem)
+    if stop in ("held_out", "gradient_consensus"):
+        share = stops.KEPT if stop == "held_out" else 0.5
+        one, two = stops.split(image, mask, (gain, offset, seed), share)
+        if stop == "gradient_consensus":
+            parts = (problem_of(one + offset), problem_of(two + offset))
+            return problem.cropped(_agree(problem, parts, start, n_iters))
+        n_iters = _held_out_count(
+            problem_of(one + offset), two, offset, start, n_iters, acceleration
+        )
     return problem.cropped(_iterate(problem, start, n_iters, acceleration, stop, callback))
+
+
+def _held_out_count(
+    trial: Problem,
+    held: Tensor,
+    offset: float,
+    start: Tensor,
+    n_iters: int,
+    acceleration: str | None,
+) -> int:
+    """Return how many iterations of a trial on some photons predict the held-out ones best."""
+    best = 0
+
+    def judge(reblurred: Tensor) -> Tensor:
+        expected = torch.maximum(reblurred - offset, trial.floor)
+        mask = trial.mask
+        if expected.shape != held.shape:  # padded by reflection
+            expected, mask = trial.cropped(expected), trial.cropped(mask)
+        return stops.held_divergence(held, mask, expected, len(trial.shape))
+
+    def ended(k: int, info: Info) -> bool:
+        nonlocal best
+        best, enough = stops.best_so_far(info.i_divergence)
+        return enough
+
+    _iterate(trial, start, n_iters, acceleration, None, ended, judge)
+    ahead = int(acceleration is not None)  # the point that is judged lies ahead of the estimate
+    return n_iters if best == n_iters - 1 else max(best + ahead, 1)
+
+
+def _agree(problem: Problem, parts: tuple[Problem, Problem], start: Tensor, n_iters: int) -> Tensor:
+    """Return the estimate of iterations that skip voxels on which two halves disagree."""
+    estimate = start
+    for _ in range(n_iters):
+        reblurred = problem.reblurred(estimate)
+        one, two = (part.correction(reblurred) * problem.weight for part in parts)
+        blurred = problem.blur.forward((one - 1) * (two - 1))
+        agreed = problem.blur.adjoint(torch.where(problem.mask, blurred, 0.0)) > 0
+        estimate = torch.where(agreed, estimate * (one + two) / 2, estimate)
+        if float(problem.cropped(agreed).double().mean()) < stops.CONSENSUS:
+            break
+    return estimate
 
 
 def _iterate(
@@ -261,8 +320,10 @@ def _iterate(
     acceleration: str | None,
     stop: str | None,
     callback: Callable[[int, Info], object] | None,
+    judge: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Return the estimate after the last iteration, on its domain."""
+    judge = judge or problem.i_divergence
     estimate = previous = start
     i_divergence: list[Tensor] = []
     changes: list[Tensor] = []
@@ -272,7 +333,7 @@ def _iterate(
             step = _step(k, acceleration, changes, len(problem.shape))
             entering = _entering(estimate, previous, step, problem)
         reblurred = problem.reblurred(entering)
-        i_divergence.append(problem.i_divergence(reblurred))
+        i_divergence.append(judge(reblurred))
         previous, estimate = estimate, problem.next_estimate(entering, estimate, reblurred)
         changes = [*changes[-1:], estimate - entering]
         if k % REPORT_EVERY and k < n_iters:

@@ -23,6 +23,7 @@ from otfuse.cli._optics import (
 from otfuse.cli._options import DeconvolveOptions, parse_memory, parse_numbers, per_channel
 from otfuse.cli._report import Report
 from otfuse.io import Optics, Stack
+from otfuse.psf import MODALITIES, airy_unit, confocal, widefield
 
 
 def options(**given: Any) -> DeconvolveOptions:
@@ -236,7 +237,7 @@ def test_negative_voxels_of_a_psf_are_clipped_and_counted(
     np.testing.assert_array_equal(read.pixels, np.maximum(psf, 0))
 
 
-@pytest.mark.parametrize("modality", ["widefield", "confocal", "lightsheet"])
+@pytest.mark.parametrize("modality", MODALITIES)
 def test_models(modality: str) -> None:
     given = options(
         modality=modality, excitation_wavelength="0.488", pinhole="0.5", sheet_thickness=1.5
@@ -246,7 +247,67 @@ def test_models(modality: str) -> None:
     assert psf.ndim == 3 and psf.dtype == np.float32
     assert psf.sum() == pytest.approx(1, rel=1e-5)
     assert np.unravel_index(psf.argmax(), psf.shape) == tuple(k // 2 for k in psf.shape)
-    assert (psf.shape[0] == 17) == (modality != "confocal") or psf.shape[0] <= 17
+    assert psf.shape[0] <= 17
+    assert psf.shape[0] == 17 or modality not in ("widefield", "spinningdisk")
+
+
+def test_the_pinhole_of_the_command_line_is_in_micrometres() -> None:
+    given = options(modality="confocal", excitation_wavelength="0.488", pinhole="0.8")
+    image = stack((1, 1, 9, 20, 22), **{**KNOWN, "wavelengths": (0.52,)})
+    (psf,) = _psf_input.prepare_psfs(given, image, choose_optics(given, image), Report())
+    expected = confocal(
+        psf.shape, image.voxel, na=1.2, wavelength=0.52, immersion_index=1.33,
+        excitation_wavelength=0.488, pinhole=0.8 / airy_unit(1.2, 0.52),
+    )  # fmt: skip
+    np.testing.assert_allclose(psf, expected.numpy(), atol=1e-6 * float(expected.max()))
+
+
+def test_sample_coverslip_and_polarisation_reach_the_model(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = options(sample_index=1.38, depth=6.0, coverslip=165.0, vectorial=True)
+    image, report = stack((1, 1, 5, 20, 22), **{**KNOWN, "wavelengths": (0.52,)}), Report()
+    chosen = choose_optics(given, image)
+    report_optics(chosen, image, report)
+    (psf,) = _psf_input.prepare_psfs(given, image, chosen, report)
+    told = capsys.readouterr().out
+    for words in ("sample index 1.38 (--sample-index)", "depth 6 µm (--depth)", "vectorial model"):
+        assert words in told
+    expected = widefield(
+        psf.shape, image.voxel, na=1.2, wavelength=0.52, immersion_index=1.33, sample_index=1.38,
+        depth=6.0, coverslip=165.0, vectorial=True,
+    )  # fmt: skip
+    np.testing.assert_allclose(psf, expected.numpy(), atol=1e-6 * float(expected.max()))
+
+
+def test_an_aperture_above_the_sample_is_warned_of_once() -> None:
+    given = options(immersion_index=1.515, na=1.4, sample_index=1.33, depth=2.0)
+    image, report = stack(**KNOWN), Report()
+    _psf_input.prepare_psfs(given, image, choose_optics(given, image), report)
+    assert [w for w in report.warnings if "exceeds sample_index" in w] == report.warnings[:1]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"depth": 5.0}, "--depth must come with --sample-index"),
+        ({"depth": -1.0, "sample_index": 1.4}, "--depth must not be negative"),
+        ({"sample_index": -1.0}, "--sample-index must be positive"),
+        ({"coverslip": 0.0}, "--coverslip must be positive"),
+    ],
+)
+def test_impossible_samples(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        choose_optics(options(**given), stack(**KNOWN))
+
+
+def test_two_photons_need_a_laser_and_no_emission() -> None:
+    image = stack(**{**KNOWN, "wavelengths": (), "modality": "twophoton"})
+    chosen = choose_optics(options(), image)
+    assert chosen.missing(flat=False) == ["--excitation-wavelength"]
+    lit = choose_optics(options(excitation_wavelength="0.9"), image)
+    assert lit.missing(flat=False) == []
+    assert len(_psf_input.prepare_psfs(options(), image, lit, Report())) == 2
 
 
 def test_widefield_spans_all_planes_and_the_cone() -> None:

@@ -150,7 +150,8 @@ def test_ome_pinhole_without_magnification_is_not_used() -> None:
     [
         ("WideField", "widefield"),
         ("LaserScanningConfocalMicroscopy", "confocal"),
-        ("SpinningDiskConfocal", "confocal"),
+        ("SpinningDiskConfocal", "spinningdisk"),
+        ("MultiPhotonMicroscopy", "twophoton"),
         ("SPIM", "lightsheet"),
         ("Other", None),
     ],
@@ -162,8 +163,8 @@ def test_ome_modality(mode: str, modality: str | None) -> None:
 
 
 def test_ome_modality_without_a_model_is_told() -> None:
-    image = parse_ome(ome(first='AcquisitionMode="MultiPhotonMicroscopy"'))
-    assert image.optics.modality == "MultiPhotonMicroscopy"
+    image = parse_ome(ome(first='AcquisitionMode="STED"'))
+    assert image.optics.modality == "STED"
     assert "no PSF model" in image.notes[0]
 
 

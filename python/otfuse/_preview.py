@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-_INK, _PAPER, _FAINT = "#e8e8ea", "#101114", "#9a9ca3"
-_COLOURS = "inferno"
+INK, PAPER, FAINT = "#e8e8ea", "#101114", "#9a9ca3"
+COLOURS = "inferno"
 # Below 1, so that what is dim beside the brightest structures still shows; stated on the picture.
 _GAMMA = 0.5
 # Shares of voxels left darker than black and brighter than white.
@@ -77,12 +77,12 @@ def write_preview(
         )
     picture = io.BytesIO()
     _draw(_views(first, second), _edges(voxel), title, names).savefig(
-        picture, format="png", dpi=_DPI, facecolor=_PAPER
+        picture, format="png", dpi=_DPI, facecolor=PAPER
     )
-    _write_whole(Path(path), picture.getvalue())
+    write_whole(Path(path), picture.getvalue())
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write under a temporary name and rename: the file is complete or not there."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -193,13 +193,13 @@ def _draw(
         figure.text(left / wide, 1 - below_top / high, text, size=size, color=color)
 
     dz, dy, dx, _ = edges
-    write(layout.left(0), 0.4, title, 13, _INK)
+    write(layout.left(0), 0.4, title, 13, INK)
     for g, view in enumerate(views):
         norm = _contrast(view)
         for column, name in enumerate(names):
             left = layout.left(g, column)
             bottom = high - _TOP - layout.height
-            write(left, _TOP - 0.07, name, 10, _INK)
+            write(left, _TOP - 0.07, name, 10, INK)
             panel = axes(left, bottom, layout.width, layout.height)
             _show(panel, view.xy[column], dy / dx, norm, "xy", view.cut and view.cut[1])
             _scale_bar(panel, edges, view.xy[0].shape[1], layout.height)
@@ -207,7 +207,7 @@ def _draw(
                 bottom -= _GAP + layout.under
                 panel = axes(left, bottom, layout.width, layout.under)
                 _show(panel, view.xz[column], dz / dx, norm, "xz", view.cut and view.cut[0])
-        write(layout.left(g), 0.66, _describe(view), 9, _FAINT)
+        write(layout.left(g), 0.66, _describe(view), 9, FAINT)
         bar = axes(layout.left(g), 0.46, 2 * layout.cell + _GAP - layout.cell + layout.width, 0.07)
         _colour_bar(figure, bar, norm)
     return figure
@@ -227,12 +227,12 @@ def _show(
     panel: Any, picture: np.ndarray, aspect: float, norm: Any, tag: str, cut: int | None
 ) -> None:
     """Show one picture, and at its edges where the other slice cuts it."""
-    panel.imshow(picture, cmap=_COLOURS, norm=norm, aspect=aspect, interpolation="antialiased")
+    panel.imshow(picture, cmap=COLOURS, norm=norm, aspect=aspect, interpolation="antialiased")
     panel.set_axis_off()
     _text(panel, 0.02, 0.98, tag, va="top")
     if cut is not None:
         for start, end in ((0.0, 0.03), (0.97, 1.0)):
-            panel.axhline(cut, start, end, color=_INK, lw=0.9)
+            panel.axhline(cut, start, end, color=INK, lw=0.9)
 
 
 def _describe(view: _View) -> str:
@@ -244,7 +244,7 @@ def _describe(view: _View) -> str:
 def _colour_bar(figure: Any, axes: Any, norm: Any) -> None:
     from matplotlib.cm import ScalarMappable
 
-    bar = figure.colorbar(ScalarMappable(norm, _COLOURS), cax=axes, orientation="horizontal")
+    bar = figure.colorbar(ScalarMappable(norm, COLOURS), cax=axes, orientation="horizontal")
     ticks = [float(norm.inverse(share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
     bar.set_ticks(ticks)
     bar.set_ticklabels([_number(tick) for tick in ticks])
@@ -254,12 +254,12 @@ def _colour_bar(figure: Any, axes: Any, norm: Any) -> None:
     ):
         label.set_ha(side)
     bar.ax.minorticks_off()
-    bar.ax.tick_params(colors=_FAINT, labelsize=8, length=2, pad=2)
+    bar.ax.tick_params(colors=FAINT, labelsize=8, length=2, pad=2)
     bar.outline.set_visible(False)
     label = (
         f"same contrast before and after (gamma {_GAMMA:g}, bright end at {_BRIGHT:g} % of after)"
     )
-    bar.set_label(label, color=_FAINT, size=8, labelpad=2)
+    bar.set_label(label, color=FAINT, size=8, labelpad=2)
 
 
 def _number(value: float) -> str:
@@ -276,7 +276,7 @@ def _scale_bar(
     share, inch = length / (nx * dx), 1 / panel_height
     at = panel.transAxes
     panel.add_patch(
-        Rectangle((0.95 - share, 0.12 * inch), share, 0.04 * inch, color=_INK, transform=at)
+        Rectangle((0.95 - share, 0.12 * inch), share, 0.04 * inch, color=INK, transform=at)
     )
     label = f"{length:g} {unit}"
     _text(panel, 0.95 - share / 2, 0.19 * inch, label, ha="center", va="bottom")
@@ -286,9 +286,9 @@ def _text(panel: Any, x: float, y: float, text: str, **align: str) -> None:
     """Write on a picture, outlined so that it can be read on bright ground too."""
     from matplotlib.patheffects import withStroke
 
-    outline = [withStroke(linewidth=1.5, foreground=_PAPER)]
+    outline = [withStroke(linewidth=1.5, foreground=PAPER)]
     panel.text(
-        x, y, text, color=_INK, size=8, transform=panel.transAxes, path_effects=outline, **align
+        x, y, text, color=INK, size=8, transform=panel.transAxes, path_effects=outline, **align
     )
 
 

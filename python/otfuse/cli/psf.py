@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from otfuse.cli import _arguments as arg
+from otfuse.cli._beads import write_bead_psf
 from otfuse.cli._errors import UsageError
 from otfuse.cli._psf_model import NEEDED, finest_voxel, make_psf, model_shape
 from otfuse.cli._report import Report, by_extents
@@ -19,7 +20,7 @@ from otfuse.io import Stack, check_target, provenance, read_stack, write_stack
 if TYPE_CHECKING:
     from torch import Tensor
 
-_EXTENT, _OPTICS = "Extent", "Optics (micrometres)"
+_EXTENT, _OPTICS, _BEADS = "Extent", "Optics (micrometres)", "Measurement"
 _OPTIONS = {
     "na": "--na",
     "wavelength": "--wavelength",
@@ -57,6 +58,15 @@ Pinhole = Annotated[
     ),
 ]
 
+FromBeads = Annotated[
+    Path | None,
+    Option(metavar="STACK", help="Measure the PSF in a stack of beads.", rich_help_panel=_BEADS),
+]
+Preview = Annotated[
+    Path | None,
+    Option(metavar="PSF.png", help="Picture of beads and PSF.", rich_help_panel=_BEADS),
+]
+
 
 @dataclass
 class _Recipe:
@@ -88,6 +98,7 @@ def psf_command(
     output: Output,
     shape: Shape = None,
     image: Image = None,
+    axes: arg.Axes = None,
     na: arg.Na = None,
     wavelength: Wavelength = None,
     immersion_index: arg.ImmersionIndex = None,
@@ -100,30 +111,49 @@ def psf_command(
     sample_index: arg.SampleIndex = None,
     depth: arg.Depth = 0.0,
     coverslip: arg.Coverslip = None,
+    from_beads: FromBeads = None,
+    preview: Preview = None,
     overwrite: arg.Overwrite = False,
 ) -> None:
-    """Write the PSF of a microscope, from its optics.
+    """Write the PSF of a microscope, from its optics or from a stack of beads.
 
-    Gibson-Lanni model, scalar or vectorial; the centre is at half the extents, rounded down, the
-    sum is 1.
+    Gibson-Lanni model, scalar or vectorial, or the mean of the beads that stand alone. The centre
+    is at half the extents, rounded down, the sum is 1.
     """
-    if shape is None and image is None:
-        raise UsageError("psf: --shape Z,Y,X or --image IMAGE must be given, got neither")
     if output.suffix.lower() not in (".tif", ".tiff"):
         raise UsageError(f"psf: --output must end in .tif or .tiff, got {output}")
     check_target(output, overwrite=overwrite)
+    if from_beads is not None:
+        if image or na or wavelength or modality:
+            raise UsageError("psf: --from-beads must be given without --image and without optics")
+        size = None if voxel is None else _triple("--voxel", voxel)
+        extents = None if shape is None else _whole(shape)
+        beads = read_stack(from_beads, axes=axes)
+        write_bead_psf(
+            beads, output, shape=extents, voxel=size, picture=preview, overwrite=overwrite
+        )
+        return
+    if preview is not None:
+        raise UsageError("psf: --preview must go with --from-beads, got it alone")
+    if shape is None and image is None:
+        raise UsageError("psf: --shape Z,Y,X or --image IMAGE must be given, got neither")
     recipe = _Recipe(
         modality, na, wavelength, immersion_index, excitation_wavelength, pinhole, sheet_thickness,
         sample_index, depth, coverslip, vectorial,
     )  # fmt: skip
     if voxel is not None:
         recipe.voxel = _triple("--voxel", voxel)
-    stack = None if image is None else read_stack(image, mmap=True)
+    stack = None if image is None else read_stack(image, axes=axes, mmap=True)
+    _write_model(recipe, output, shape, stack, overwrite)
+
+
+def _write_model(
+    recipe: _Recipe, output: Path, shape: str | None, stack: Stack | None, overwrite: bool
+) -> None:
     _complete(recipe, stack)
     extents = _extents(recipe, shape, stack)
-    psf, cautions = make_psf(
-        recipe.modality or "widefield", extents, _known(recipe.voxel), vars(recipe)
-    )
+    kind = recipe.modality or "widefield"
+    psf, cautions = make_psf(kind, extents, _known(recipe.voxel), vars(recipe))
     report = Report()
     _report_recipe(recipe, report)
     for caution in (*cautions, *_sampling(recipe)):
@@ -139,6 +169,13 @@ def _triple(option: str, text: str) -> tuple[float, float, float]:
             f"psf: {option} must be three numbers separated by commas, Z,Y,X, got {text!r}"
         ) from None
     return z, y, x
+
+
+def _whole(shape: str) -> tuple[int, ...]:
+    extents = _triple("--shape", shape)
+    if any(n < 1 or n != int(n) for n in extents):
+        raise UsageError(f"psf: --shape must be three whole numbers above 0, got {shape}")
+    return tuple(int(n) for n in extents)
 
 
 def _complete(recipe: _Recipe, stack: Stack | None) -> None:
@@ -183,10 +220,7 @@ def _fill(recipe: _Recipe, name: str, value: Any, source: str | None) -> None:
 
 def _extents(recipe: _Recipe, shape: str | None, stack: Stack | None) -> tuple[int, ...]:
     if shape is not None:
-        extents = _triple("--shape", shape)
-        if any(n < 1 or n != int(n) for n in extents):
-            raise UsageError(f"psf: --shape must be three whole numbers above 0, got {shape}")
-        return tuple(int(n) for n in extents)
+        return _whole(shape)
     assert stack is not None and recipe.modality is not None
     return model_shape(recipe.modality, stack.spatial_shape, _known(recipe.voxel), vars(recipe))
 

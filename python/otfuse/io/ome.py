@@ -19,8 +19,9 @@ _UNPRINTABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MODALITIES = {
     "WideField": "widefield",
     "LaserScanningConfocalMicroscopy": "confocal",
-    "SpinningDiskConfocal": "confocal",
+    "SpinningDiskConfocal": "spinningdisk",
     "SlitScanConfocal": "confocal",
+    "MultiPhotonMicroscopy": "twophoton",
     "SPIM": "lightsheet",
 }
 # Nominal indices of the media at 23 degrees and 546 nm; used only where the file has no number.

@@ -5,6 +5,7 @@ from otfuse.functional._back_projector import back_projector
 
 from ._optics import SphericalAberrationWarning
 from .arrays import center, crop, crop_to_energy, in_focus_slice, resample
+from .beads import BeadPsf, from_beads
 from .depths import depth_series
 from .extent import MODALITIES, default_shape, nyquist
 from .models import airy_unit, gaussian, light_sheet, widefield
@@ -13,6 +14,7 @@ from .resolution import Resolution, resolution
 from .scanning import confocal, spinning_disk, two_photon
 
 __all__ = [
+    "BeadPsf",
     "MODALITIES",
     "Resolution",
     "SphericalAberrationWarning",
@@ -25,6 +27,7 @@ __all__ = [
     "crop_to_energy",
     "default_shape",
     "depth_series",
+    "from_beads",
     "gaussian",
     "in_focus_slice",
     "light_sheet",

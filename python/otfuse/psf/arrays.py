@@ -46,12 +46,12 @@ def center(psf: Any, how: str = "peak") -> tuple[Any, tuple[float, ...]]:
         raise ValueError(f"center: how must be 'peak', 'centroid' or 'none', got {how!r}")
     if not float(light.sum()) > 0:
         raise ValueError("center: psf must hold some light, got no positive value")
-    found = _peak(light) if how == "peak" else _centroid(light)
+    found = peak(light) if how == "peak" else centroid(light)
     shift = tuple(n // 2 - place for n, place in zip(tensor.shape, found, strict=True))
     moved = tensor
     for axis, distance in enumerate(shift):
         whole = round(distance)
-        moved = _shift_whole(_shift_part(moved, axis, distance - whole), axis, whole)
+        moved = _shift_whole(shift_part(moved, axis, distance - whole), axis, whole)
     if moved is tensor:
         return psf, shift
     if not bool((tensor.detach() < 0).any()):
@@ -239,7 +239,7 @@ def _rescale(psf: Tensor, total: Tensor, axes: tuple[int, ...] | None = None) ->
     return psf * factor
 
 
-def _peak(light: Tensor) -> tuple[float, ...]:
+def peak(light: Tensor) -> tuple[float, ...]:
     """Return the brightest point, between voxels by a parabola through the logarithms."""
     top = torch.unravel_index(light.argmax(), light.shape)
     place = []
@@ -254,7 +254,7 @@ def _peak(light: Tensor) -> tuple[float, ...]:
     return tuple(place)
 
 
-def _centroid(light: Tensor) -> tuple[float, ...]:
+def centroid(light: Tensor) -> tuple[float, ...]:
     place = []
     for axis, n in enumerate(light.shape):
         line = light.sum([a for a in range(light.ndim) if a != axis])
@@ -263,7 +263,7 @@ def _centroid(light: Tensor) -> tuple[float, ...]:
     return tuple(place)
 
 
-def _shift_part(psf: Tensor, axis: int, distance: float) -> Tensor:
+def shift_part(psf: Tensor, axis: int, distance: float) -> Tensor:
     """Shift by less than a voxel along one axis."""
     n = psf.shape[axis]
     if abs(distance) < _NEGLIGIBLE or n == 1:

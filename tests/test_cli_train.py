@@ -15,6 +15,7 @@ import torch
 from cli_helpers import CommandLine, lopsided_psf, save
 from compare import assert_same
 from otfuse.io import read_weights
+from otfuse.nn import MRBCR
 
 TINY = (
     "--steps", 2, "--epoch", 1, "--batch", 1, "--crop", 16, "--count", 3, "--size", 24,
@@ -63,6 +64,16 @@ def test_files(cli: CommandLine, rng: np.random.Generator) -> None:
     done = cli("train", "mrbcr", "-o", cli.folder / "run", *words, "--spectrum", "line")
     assert done.code == 0, done.err
     assert (cli.folder / "run" / "samples" / "step-000001.png").exists()
+
+
+def test_frequency(cli: CommandLine, psf: Path) -> None:
+    """The PSF blurs the specimens, and is inside the network that learns from them."""
+    words = ("--simulate", "filaments", "--psf", psf, *TINY, "--steps", 1, "--channels", 4)
+    done = cli("train", "mrbcr", "-o", cli.folder / "run", *words, "--frequency")
+    assert done.code == 0, done.err
+    best = MRBCR.from_pretrained(cli.folder / "run" / "best.safetensors")
+    assert best.options == {"frequency": True, "channels": 4, "bands": 4, "psf": [7, 7]}
+    assert float(best.body.psf0.sum()) == pytest.approx(1)
 
 
 def test_two_processes(tmp_path: Path, psf: Path) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         space_varying_convolve,
         space_varying_richardson_lucy,
     )
+    from otfuse.functional.spectral_mix import spectral_mix
     from otfuse.functional.tikhonov import tikhonov
     from otfuse.functional.wiener import wiener
     from otfuse.ops.system import clear_cache, simd_level
@@ -56,6 +57,7 @@ _ROOMS = {
         "rl_update",
         "space_varying_convolve",
         "space_varying_richardson_lucy",
+        "spectral_mix",
         "tikhonov",
         "wiener",
     ),
@@ -101,6 +103,7 @@ __all__ = [
     "simd_level",
     "space_varying_convolve",
     "space_varying_richardson_lucy",
+    "spectral_mix",
     "tikhonov",
     "wiener",
 ]

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from otfuse.cli._errors import UsageError
+from otfuse.io import read_stack
 
 
 @dataclass
@@ -24,6 +27,9 @@ class TrainOptions:
     size: int = 256
     photons: float = 200.0
     background: float = 10.0
+    frequency: bool = False
+    channels: int = 16
+    bands: int = 4
     weights: Path | None = None
     spectrum: str = "plane"
     noise: float = 0.05
@@ -71,5 +77,25 @@ def mrbcr_trainee(options: TrainOptions) -> tuple[Any, Any]:
 
     if options.crop < 16:
         raise UsageError(f"train: --crop must be at least 16 pixels, got {options.crop}")
-    network = MRBCR() if options.weights is None else MRBCR.from_pretrained(options.weights)
-    return network, MrbcrTask(options.spectrum, options.noise, options.turn)
+    task = MrbcrTask(options.spectrum, options.noise, options.turn)
+    if options.weights is not None:
+        return MRBCR.from_pretrained(options.weights), task
+    if not options.frequency:
+        return MRBCR(), task
+    psf = None if options.psf is None else read_psf(options.psf, 2)
+    network = MRBCR(frequency=True, psf=psf, channels=options.channels, bands=options.bands)
+    return network, task
+
+
+def read_psf(path: Path, ndim: int) -> np.ndarray:
+    """The PSF of a file, its plane in focus where images are wanted, centred at k // 2."""
+    from otfuse.psf import center, in_focus_slice
+
+    stack = read_stack(path)
+    nt, nc = stack.data.shape[:2]
+    if nt * nc > 1:
+        raise UsageError(f"train: psf must be one stack, got {nc} channels and {nt} time points")
+    values = np.array(stack.data[0, 0], dtype=np.float32)
+    if ndim == 2:
+        values = np.asarray(in_focus_slice(values)) if len(values) > 1 else values[0]
+    return np.asarray(center(values)[0])

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from typer import Argument, Option
 
 from otfuse.cli import _arguments as arg
@@ -16,9 +15,8 @@ from otfuse.cli._errors import UsageError
 from otfuse.cli._models import MODELS, find_model, resolve
 from otfuse.cli._report import Report, by_extents, in_time
 from otfuse.cli._steps import Steps
-from otfuse.cli._train_options import TrainOptions
+from otfuse.cli._train_options import TrainOptions, read_psf
 from otfuse.cli.predict import Device, choose_device
-from otfuse.io import read_stack
 
 _DATA, _NET, _LOOP = "Data", "Network and loss", "Training"
 
@@ -50,6 +48,12 @@ Validation = Annotated[
 Weights = Annotated[
     Path | None, Option(metavar="PATH", help="Where to start from.", rich_help_panel=_NET)
 ]
+Frequency = Annotated[
+    bool,
+    Option("--frequency", help="Frequency blocks, which know --psf.", rich_help_panel=_NET),
+]
+Channels = Annotated[int, Option(metavar="N", help="Of those blocks.", rich_help_panel=_NET)]
+Bands = Annotated[int, Option(metavar="N", help="Octaves they tell apart.", rich_help_panel=_NET)]
 Spectrum = Annotated[
     Literal["plane", "line"],
     Option(help="Of the loss: of planes, or of lines as published.", rich_help_panel=_NET),
@@ -93,6 +97,9 @@ def train_command(
     photons: Photons = 200.0,
     background: Background = 10.0,
     validation: Validation = 0.1,
+    frequency: Frequency = False,
+    channels: Channels = 16,
+    bands: Bands = 4,
     weights: Weights = None,
     spectrum: Spectrum = "plane",
     noise: Noise = 0.05,
@@ -197,17 +204,3 @@ def _pairs(options: TrainOptions, ndim: int) -> Any:
         background=options.background,
         seed=options.seed,
     )
-
-
-def read_psf(path: Path, ndim: int) -> np.ndarray:
-    """The PSF of a file, its plane in focus where images are wanted, centred at k // 2."""
-    from otfuse.psf import center, in_focus_slice
-
-    stack = read_stack(path)
-    nt, nc = stack.data.shape[:2]
-    if nt * nc > 1:
-        raise ValueError(f"train: psf must be one stack, got {nc} channels and {nt} time points")
-    values = np.array(stack.data[0, 0], dtype=np.float32)
-    if ndim == 2:
-        values = np.asarray(in_focus_slice(values)) if len(values) > 1 else values[0]
-    return np.asarray(center(values)[0])

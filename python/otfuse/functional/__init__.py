@@ -18,6 +18,7 @@ from otfuse.functional.space_varying import (
     space_varying_convolve,
     space_varying_richardson_lucy,
 )
+from otfuse.functional.spectral_mix import spectral_mix
 from otfuse.functional.tikhonov import tikhonov
 from otfuse.functional.wiener import wiener
 
@@ -46,6 +47,7 @@ __all__ = [
     "space_varying_richardson_lucy",
     "rln",
     "rln_bytes",
+    "spectral_mix",
     "tikhonov",
     "wiener",
 ]

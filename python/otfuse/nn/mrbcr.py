@@ -14,6 +14,7 @@ from otfuse import _checks
 from otfuse.functional._arrays import back_to_kind, to_tensor
 from otfuse.io.tf_checkpoint import read_tf_checkpoint
 from otfuse.io.weights import read_weights, write_weights
+from otfuse.nn._mrbcr_frequency import Frequency
 from otfuse.nn._mrbcr_published import Published, from_keras, keras_names
 from otfuse.nn._weights import fill
 
@@ -27,16 +28,47 @@ class MRBCR(nn.Module):
     """m-rBCR: restores an image at three scales (all, a half and a quarter of its pixels).
 
     As published: a network for each pixel with 3x3 fusion between the scales, then a small dense
-    convolutional network for each; 236 630 parameters.
+    convolutional network for each; 236 630 parameters. With `frequency`, of blocks that work on
+    the image's spectrum, as the theory has it: `u = (K^T K + e)^-1 K^T y`, one stage for K^T and
+    one for the inverse at each scale; 60 thousand parameters.
+
+    Parameters
+    ----------
+    frequency : bool
+        The network of frequency blocks instead of the published one.
+    psf : array, shape (ky, kx), optional
+        What blurs the images, centred at k // 2, for the network of frequency blocks, whose stages
+        then contain K^T and the inverse of K^T K; it is kept with the weights. Images must be at
+        least as large.
+    channels, bands : int
+        Width of those blocks, and octaves that have symbols of their own.
+
+    Raises
+    ------
+    ValueError
+        If a PSF is given to the published network, is no distribution of light or has other axes.
 
     References
     ----------
     Li, Kudryashev & Yakimovich, ECCV 2024; Li et al., DeBCR, for four of the released weights.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, frequency: bool = False, psf: Any = None, channels: int = 16, bands: int = 4
+    ) -> None:
         super().__init__()
-        self.body: nn.Module = Published()
+        for name, value in (("channels", channels), ("bands", bands)):
+            _checks.at_least("MRBCR", name, value, 1)
+        self.frequency, self._widths = frequency, (channels, bands)
+        if frequency:
+            light = None if psf is None else _check_psf(to_tensor("MRBCR", "psf", psf))
+            self.body: nn.Module = Frequency(light, channels, bands)
+            return
+        if psf is not None:
+            raise ValueError(
+                "MRBCR: psf must be left out of the published network; give frequency=True"
+            )
+        self.body = Published()
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Restore images that are normalised to about 0 to 1.
@@ -125,7 +157,10 @@ class MRBCR(nn.Module):
                     f"MRBCR: weights must be those of an MRBCR, got {path} with the weights of "
                     f"{record.get('model', 'an unknown network')!r}"
                 )
-            network = cls(**record.get("options", {}))
+            options = dict(record.get("options", {}))
+            if "psf" in options:  # kept by its extents; its values are among the weights
+                options["psf"] = torch.ones(options["psf"])
+            network = cls(**options)
             fill("MRBCR", network, arrays, path)
             return network.eval()
         variables = read_tf_checkpoint(path)
@@ -145,8 +180,13 @@ class MRBCR(nn.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the constructor takes to build this network again."""
-        return {}
+        """What the constructor takes to build this network again, a PSF by its extents."""
+        if not self.frequency:
+            return {}
+        channels, bands = self._widths
+        options: dict[str, Any] = {"frequency": True, "channels": channels, "bands": bands}
+        psf = dict(self.named_buffers()).get("body.psf0")
+        return options if psf is None else {**options, "psf": list(psf.shape)}
 
     def save(self, path: str | Path, *, overwrite: bool = False, **record: Any) -> None:
         """Write the weights to a `.safetensors` file that `from_pretrained` reads.
@@ -167,6 +207,16 @@ class MRBCR(nn.Module):
         arrays = {name: values.cpu().numpy() for name, values in self.state_dict().items()}
         whole = {**record, "model": "mrbcr", "options": self.options}
         write_weights(path, arrays, whole, overwrite=overwrite)
+
+
+def _check_psf(psf: Tensor) -> Tensor:
+    if psf.ndim != 2:
+        raise ValueError(
+            f"MRBCR: psf must have axes (y, x), got shape {tuple(psf.shape)}; take its plane in "
+            "focus"
+        )
+    _checks.light_psf("MRBCR", psf, 2)
+    return psf.detach().to(torch.get_default_dtype()).clone()
 
 
 def _check_image(image: Tensor) -> None:

@@ -17,6 +17,7 @@ from .richardson_lucy import richardson_lucy
 from .rl_pointwise import rl_ratio, rl_update
 from .rln import rln
 from .space_varying import space_varying_convolve, space_varying_richardson_lucy
+from .spectral_mix import spectral_mix
 from .tikhonov import tikhonov
 from .wiener import wiener
 
@@ -38,6 +39,7 @@ __all__ = [
     "rln",
     "space_varying_convolve",
     "space_varying_richardson_lucy",
+    "spectral_mix",
     "tikhonov",
     "wiener",
 ]

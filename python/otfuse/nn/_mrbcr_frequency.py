@@ -12,6 +12,7 @@ from otfuse.nn.frequency_block import FrequencyBlock
 
 SCALES = (4, 2, 0)
 _RESIDUALS = 3
+_HEAD = 0.01  # so that an untrained network gives back about what it takes
 _MARGIN = 8  # reflected pixels around the image, which the blocks take for periodic
 
 
@@ -48,6 +49,8 @@ class Scale(nn.Module):
         self.inverse = FrequencyBlock(channels, channels, bands=bands, stage=inverse)
         self.residuals = nn.ModuleList(Residual(channels, bands) for _ in range(_RESIDUALS))
         self.head = convolution(channels, 1, 3)
+        with torch.no_grad():
+            self.head.weight.mul_(_HEAD)
 
     def forward(
         self, x: Tensor, coarser: Tensor | None, psf: Tensor | None

@@ -145,6 +145,20 @@ def test_matches_reference(network: MRBCR, rng: np.random.Generator) -> None:
         assert_close(a, b, f"gradient in {name}", factor=100)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_inference_is_what_was_learned(
+    network: MRBCR, rng: np.random.Generator, dtype: torch.dtype
+) -> None:
+    """The fused kernels, which take over where no gradient is asked for."""
+    network, image = network.to(dtype), noise(rng, 2, 1, 24, 36, dtype=dtype)
+    learning = network(image)
+    with torch.no_grad():
+        fused = network(image)
+    for name, a, b in zip(("z0", "z2", "z4"), fused, learning, strict=True):
+        assert not torch.equal(a, b.detach())  # other sums, other rounding
+        assert_close(a, b, name, factor=10)
+
+
 @pytest.mark.parametrize("extents", [(16, 17), (18, 23), (19, 20)])
 def test_any_extents(network: MRBCR, rng: np.random.Generator, extents: tuple[int, int]) -> None:
     """What is no multiple of 4 is the reflected image's result, cropped."""

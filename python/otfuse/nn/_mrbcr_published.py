@@ -100,7 +100,7 @@ class Published(nn.Module):
         xi2 = self.branch["2"](self.fuse_branch(y2, _twice(xi4)))
         xi0 = self.branch["0"](self.fuse_branch(y0, _twice(xi2)))
         z0, z2, z4 = (
-            conv(self._layer("head", s), xi + y)
+            conv(self._layer("head", s), xi, added=y)
             for s, xi, y in ((0, xi0, y0), (2, xi2, y2), (4, xi4, y4))
         )
         return z0, z2, z4

@@ -11,9 +11,11 @@ import torch
 
 from cli_helpers import CommandLine, lopsided_psf, save
 from compare import assert_same
+from otfuse.cli._train_options import sampling
 from otfuse.io import read_weights
 from otfuse.nn import RLN, rln_loss
-from otfuse.train import Pairs, RlnTask, Settings, train
+from otfuse.simulate import phantoms
+from otfuse.train import Pairs, RlnTask, Settings, simulated_pairs, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -134,6 +136,30 @@ def test_command(
     image = save(tmp_path / "in.tif", rng.uniform(0, 9, (1, 1, 8, 16, 16)))
     words = ("predict", image, "-o", tmp_path / "out.tif", "--model", "rln", "--weights", best)
     assert cli(*words).code == 0
+
+
+def test_simulated_volumes() -> None:
+    """Bodies of random kinds, read noise, and sampling that is coarser along z."""
+    light = torch.ones(3, 3, 3).numpy()
+    quiet = simulated_pairs("mixed", 2, (16, 24, 24), light, seed=3)
+    noisy = simulated_pairs("mixed", 2, (16, 24, 24), light, seed=3, read_noise=5.0)
+    expected = phantoms(1, (16, 24, 24), seed=3 * 1_000_003 + 1)[0].numpy()
+    np.testing.assert_array_equal(quiet.targets[1], expected)
+    assert 4.5 < np.std(noisy.inputs[1] - quiet.inputs[1]) < 5.5
+    flat = simulated_pairs("beads", 1, (16, 24, 24), light, voxel=(3, 1, 1))
+    assert not np.array_equal(
+        flat.targets[0], simulated_pairs("beads", 1, (16, 24, 24), light).targets[0]
+    )
+    with pytest.raises(ValueError, match="read_noise must not be negative, got -1"):
+        simulated_pairs("mixed", 1, (16, 24, 24), light, read_noise=-1.0)
+
+
+def test_sampling_of_a_psf(tmp_path: Path) -> None:
+    psf = lopsided_psf()[None, None]
+    unknown = save(tmp_path / "plain.tif", psf, voxel=(None, None, None))
+    assert sampling(unknown) == (1, 1, 1)
+    known = save(tmp_path / "known.ome.tif", psf, voxel=(0.3, 0.1, 0.1))
+    assert sampling(known) == pytest.approx((3, 1, 1))
 
 
 def test_command_rejects(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ MODELS = {
             "crop": 64,
             "learning_rate": 0.015,
             "patience": 0,
+            "read_noise": 2.0,
         },
     ),
 }

@@ -27,6 +27,7 @@ class TrainOptions:
     size: int = 256
     photons: float = 200.0
     background: float = 10.0
+    read_noise: float = 0.0
     frequency: bool = False
     channels: int = 16
     bands: int = 4
@@ -85,6 +86,14 @@ def mrbcr_trainee(options: TrainOptions) -> tuple[Any, Any]:
     psf = None if options.psf is None else read_psf(options.psf, 2)
     network = MRBCR(frequency=True, psf=psf, channels=options.channels, bands=options.bands)
     return network, task
+
+
+def sampling(path: Path) -> tuple[float, float, float]:
+    """Edges of the voxels of a PSF's file, in units of dx; cubes where the file does not tell."""
+    dz, dy, dx = read_stack(path, mmap=True).voxel
+    if dz is None or dy is None or dx is None:
+        return 1.0, 1.0, 1.0
+    return dz / dx, dy / dx, 1.0
 
 
 def read_psf(path: Path, ndim: int) -> np.ndarray:

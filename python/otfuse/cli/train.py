@@ -15,7 +15,7 @@ from otfuse.cli._errors import UsageError
 from otfuse.cli._models import MODELS, find_model, resolve
 from otfuse.cli._report import Report, by_extents, in_time
 from otfuse.cli._steps import Steps
-from otfuse.cli._train_options import TrainOptions, read_psf
+from otfuse.cli._train_options import TrainOptions, read_psf, sampling
 from otfuse.cli.predict import Device, choose_device
 
 _DATA, _NET, _LOOP = "Data", "Network and loss", "Training"
@@ -42,6 +42,9 @@ Photons = Annotated[
     float, Option(metavar="N", help="In the brightest voxel.", rich_help_panel=_DATA)
 ]
 Background = Annotated[float, Option(metavar="N", help="Photons anywhere.", rich_help_panel=_DATA)]
+ReadNoise = Annotated[
+    float | None, Option(metavar="N", help="Of the camera, in photons.", rich_help_panel=_DATA)
+]
 Validation = Annotated[
     float, Option(metavar="SHARE", help="Pairs kept to validate.", rich_help_panel=_DATA)
 ]
@@ -96,6 +99,7 @@ def train_command(
     size: Size = None,
     photons: Photons = 200.0,
     background: Background = 10.0,
+    read_noise: ReadNoise = None,
     validation: Validation = 0.1,
     frequency: Frequency = False,
     channels: Channels = 16,
@@ -202,5 +206,7 @@ def _pairs(options: TrainOptions, ndim: int) -> Any:
         read_psf(options.psf, ndim),
         photons=options.photons,
         background=options.background,
+        read_noise=options.read_noise,
+        voxel=sampling(options.psf) if ndim == 3 else (1.0, 1.0, 1.0),
         seed=options.seed,
     )

@@ -152,6 +152,8 @@ def simulated_pairs(
     *,
     photons: float = 200.0,
     background: float = 10.0,
+    read_noise: float = 0.0,
+    voxel: Sequence[float] = (1.0, 1.0, 1.0),
     seed: int = 0,
 ) -> Pairs:
     """Synthetic specimens, and what a camera records of them through a PSF.
@@ -159,7 +161,8 @@ def simulated_pairs(
     Parameters
     ----------
     kind : str
-        One of `SPECIMENS`.
+        One of `SPECIMENS`. As a volume, "mixed" is dots, spheres, rods, ellipsoids and hollow ones
+        in random proportions (`simulate.phantoms`).
     count : int
         Pairs.
     shape : (ny, nx) or (nz, ny, nx)
@@ -170,6 +173,10 @@ def simulated_pairs(
         Expected in the brightest voxel.
     background : float
         Photons expected everywhere.
+    read_noise : float
+        Standard deviation of the camera's noise, in photons.
+    voxel : (dz, dy, dx)
+        Edges of a voxel in any unit: specimens are as anisotropic as the sampling is.
     seed : int
         Decides specimens and noise.
 
@@ -183,6 +190,8 @@ def simulated_pairs(
         If the kind is unknown, or PSF and shape differ in their number of axes.
     """
     _checks.one_of("train", "specimen", kind, SPECIMENS)
+    if not _checks.finite_number("train", "read_noise", read_noise) >= 0:
+        raise ValueError(f"train: read_noise must not be negative, got {read_noise:g}")
     _checks.at_least("train", "count", count, 1)
     light = torch.as_tensor(psf, dtype=torch.float32)
     if light.ndim != len(shape):
@@ -191,13 +200,20 @@ def simulated_pairs(
             "in focus"
         )
     _checks.light_psf("train", light, light.ndim)
-    flat = len(shape) == 2
     inputs, targets = [], []
     for i in range(count):
         number = seed * 1_000_003 + i
-        truth = SPECIMENS[kind]((_THICK, *shape) if flat else shape, seed=number)
-        truth = truth.amax(0) if flat else truth
+        truth = _specimen(kind, shape, number, voxel)
         image = simulate.blur_and_noise(truth, light / light.sum(), photons, background, number)
-        inputs.append(image.numpy())
+        noise = np.random.default_rng(number).standard_normal(image.shape, np.float32)
+        inputs.append(image.numpy() + np.float32(read_noise) * noise)
         targets.append(truth.numpy())
     return Pairs(inputs, targets)
+
+
+def _specimen(kind: str, shape: Sequence[int], seed: int, voxel: Sequence[float]) -> torch.Tensor:
+    if len(shape) == 2:
+        return SPECIMENS[kind]((_THICK, *shape), seed=seed, voxel=voxel).amax(0)
+    if kind == "mixed":
+        return simulate.phantoms(1, shape, seed=seed, voxel=voxel)[0]
+    return SPECIMENS[kind](shape, seed=seed, voxel=voxel)

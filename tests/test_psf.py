@@ -9,6 +9,8 @@ import torch
 
 from otfuse import psf as psfs
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 OIL = {"na": 1.4, "wavelength": 0.52, "immersion_index": 1.515}
 VOXEL = (0.2, 0.08, 0.08)
 MODELS = {

@@ -10,6 +10,8 @@ import torch
 from otfuse import psf as psfs
 from otfuse.psf._bessel import bessel_j0, bessel_j1, bessel_j2
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 OIL = {"na": 1.4, "wavelength": 0.52, "immersion_index": 1.515}
 VOXEL = (0.2, 0.08, 0.08)
 

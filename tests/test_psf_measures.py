@@ -10,6 +10,8 @@ import torch
 from otfuse import fft_convolve
 from otfuse import psf as psfs
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def test_width_of_a_gaussian():
     sigma = (2.0, 3.0, 1.5)

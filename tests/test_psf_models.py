@@ -85,10 +85,11 @@ def vectorial_intensity(r, z, *, na, wavelength, immersion_index, sample_index=N
     [
         OIL,
         {"na": 1.2, "wavelength": 0.5, "immersion_index": 1.33},
+        {"na": 1.0, "wavelength": 0.5, "immersion_index": 1.0},
         {**OIL, "sample_index": 1.45, "depth": 5.0},
         {**OIL, "sample_index": 1.33, "depth": 1.0},
     ],
-    ids=["matched oil", "water under glass", "aberrated", "total reflection"],
+    ids=["matched oil", "water under glass", "grazing rays", "aberrated", "total reflection"],
 )
 def test_vectorial_model_matches_an_independent_quadrature(optics):
     shape, voxel = (3, 1, 5), (0.4, 0.1, 0.17)

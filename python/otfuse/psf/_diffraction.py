@@ -85,10 +85,9 @@ def _nodes(lens: Lens, v_max: float, deepest: float, device: torch.device) -> tu
 
 def _root(squared: Tensor) -> tuple[Tensor, Tensor]:
     """Return the real and the imaginary part of a square root, with finite gradients at zero."""
-    real = squared > 0
     size = torch.sqrt(torch.where(squared == 0, torch.ones_like(squared), squared.abs()))
     zero = torch.zeros_like(size)
-    return torch.where(real, size, zero), torch.where(real, zero, size)
+    return torch.where(squared > 0, size, zero), torch.where(squared < 0, size, zero)
 
 
 def _apodisation(lens: Lens, rho: Tensor) -> list[tuple[Tensor, Tensor | None]]:
@@ -107,7 +106,8 @@ def _apodisation(lens: Lens, rho: Tensor) -> list[tuple[Tensor, Tensor | None]]:
     ):
         s_wave = s_wave * 2 * q / (q + r)
         p_wave = p_wave * 2 * n * m * q / (m**2 * q + n**2 * r)
-    half = 0.5 / torch.sqrt(first.real / lens.immersion_index)
+    # At a right angle nothing is transmitted, and there must be no 0 / 0.
+    half = 0.5 / torch.sqrt(first.real.clamp(min=1e-12) / lens.immersion_index)
     along, across = p_wave * last / sample, p_wave * ray / sample
     parts = (s_wave + along, math.sqrt(2) * across, s_wave - along)
     return [(half * part.real, half * part.imag) for part in parts]

@@ -95,7 +95,7 @@ def from_beads(stack: Any, *, shape: Sequence[int] | None = None) -> BeadPsf:
             "from_beads: stack must be finite, with axes (z, y, x) or (y, x), got shape "
             f"{tuple(tensor.shape)}"
         )
-    light = tensor.detach()
+    light = tensor.detach().cpu()
     found = search.beads(search.candidates(light))
     if not found:
         raise ValueError(
@@ -116,7 +116,7 @@ def from_beads(stack: Any, *, shape: Sequence[int] | None = None) -> BeadPsf:
         for place, shift, good in zip(places, shifts.tolist(), alike, strict=True)
         if good
     ]
-    made = like((psf / psf.sum()).to(tensor.dtype), stack)
+    made = like((psf / psf.sum()).to(tensor), stack)
     return BeadPsf(made, tuple(used), tuple(rejected), float(grounds[alike].mean()))
 
 

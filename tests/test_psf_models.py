@@ -203,6 +203,32 @@ def test_crosstalk_is_an_even_share_of_the_widefield_haze():
     assert 0.5 * fill < float(lit[0].mean() / lit[4, 2, 2]) < 2 * fill
 
 
+def test_crosstalk_meets_the_sum_over_a_hexagonal_lattice():
+    """The even density that stands for the neighbours, against each of them, at every angle."""
+    from otfuse.psf import _optics, _render, scanning
+
+    spacing, laser = 5.0, 0.488
+    lens = _optics.lens("test", 1.4, 0.52, 1.515, _optics.Aberration())
+    near, far = (_render.Canvas((9, 1, n), (0.5, 0.1, 0.1), False) for n in (21, 301))
+    lit = scanning.disk_factors(near, lens, laser, 1.0, spacing)[1]
+    own = scanning.disk_factors(far, lens, laser, 1.0, math.inf)[1]
+    step = spacing * psfs.airy_unit(1.4, 0.52)
+    i, j = torch.meshgrid(*[torch.arange(-14, 15, dtype=torch.float64)] * 2, indexing="ij")
+    y, x = (step * math.sqrt(0.75) * j).flatten(), (step * (i + j / 2)).flatten()
+    angle, distance = torch.atan2(y, x), torch.hypot(y, x)
+    angle, distance = (part[distance < 12] for part in (angle, distance))
+    turns = angle + torch.arange(12, dtype=torch.float64)[:, None] * (math.pi / 36)
+    for radius in (0.0, 0.25, 0.5):
+        places = torch.hypot(distance * turns.cos() - radius, distance * turns.sin())
+        lattice = own.at(places.flatten()).sum(0) / len(turns)
+        (density,) = lit.at(torch.tensor([radius], dtype=torch.float64))
+        # Heights of 0, 0.5, 1 and 2 um; measured: 3 % of the light in focus, then less.
+        difference = (density - lattice)[[0, 1, 2, 4]].abs() / float(lit.profile[0, 0])
+        assert float(difference.max()) < 0.03
+    # Far from focus, where the neighbours are all there is, it is the lattice's own sum.
+    assert float(density[4] / lattice[4]) == pytest.approx(1, abs=0.08)
+
+
 def test_neighbours_far_apart_do_not_matter_in_focus():
     near, far, alone = (disk((1, 9, 9), VOXEL, pinhole_spacing=s) for s in (2.0, 8.0, math.inf))
     assert float((far - alone).abs().max()) < 0.01 * float(alone.max())

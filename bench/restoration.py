@@ -139,10 +139,8 @@ def contenders(data: Data, setting: Setting, seed: int, device: str):
     yield "input", {**score(data.test, inputs), "sample": inputs[0]}
 
 
-def run_set(data_of_seed, setting: Setting, device: str, log) -> tuple[dict, dict]:
-    """Scores of all contenders over the seeds, and pictures of the first."""
-    scores: dict[str, list[dict]] = {}
-    pictures: dict[str, np.ndarray] = {}
+def run_set(data_of_seed, setting: Setting, device: str, scores, pictures, save, log) -> None:
+    """Add the scores of all contenders, seed by seed, and pictures of the first."""
     for seed in range(setting.seeds):
         data = data_of_seed(seed)
         pictures.setdefault("truth", data.test.targets[0])
@@ -151,7 +149,7 @@ def run_set(data_of_seed, setting: Setting, device: str, log) -> tuple[dict, dic
             pictures.setdefault(name, sample)
             scores.setdefault(name, []).append(found)
             log(f"seed {seed}, {name}: {found['psnr']:.2f} dB, SSIM {found['ssim']:.3f}")
-    return scores, pictures
+        save()
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -179,27 +177,36 @@ def main() -> int:
         jobs = {"pairs": lambda seed: folder_data(*arguments.pairs, setting, seed)}
     else:
         jobs = {name: (lambda seed, n=name: make_data(n, setting, seed)) for name in arguments.sets}
+    costs = Data(None, None, None, None if arguments.pairs else true_psf(), 0.0)
     report = {
         "command": " ".join(["python", "bench/restoration.py", *sys.argv[1:]]),
         "machine": machine(),
         "setting": asdict(setting),
+        "cost": {n: cost(n, costs, setting.size, arguments.device) for n in NETWORKS},
         "sets": {},
     }
-    pictures = {}
+    pictures: dict[str, dict] = {}
+
+    def save() -> None:
+        """After each seed: a run that is stopped keeps what it has."""
+        report["seconds"] = round(time.perf_counter() - started)
+        write(arguments.output, report, pictures)
+
     for name, data_of_seed in jobs.items():
         log(f"set {name}")
-        report["sets"][name], pictures[name] = run_set(data_of_seed, setting, arguments.device, log)
-        psf = true_psf() if not arguments.pairs else None
-        costs = Data(None, None, None, psf, 0.0)
-        report["cost"] = {n: cost(n, costs, setting.size, arguments.device) for n in NETWORKS}
-    report["seconds"] = round(time.perf_counter() - started)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    table = markdown(report)
-    arguments.output.with_suffix(".md").write_text(table, encoding="utf-8")
-    write_figure(arguments.output.with_suffix(".png"), pictures, report)
-    print(table)
+        scores = report["sets"].setdefault(name, {})
+        shown = pictures.setdefault(name, {})
+        run_set(data_of_seed, setting, arguments.device, scores, shown, save, log)
+    print(markdown(report))
     return 0
+
+
+def write(output: Path, report: dict, pictures: dict) -> None:
+    """JSON, table and figure."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    output.with_suffix(".md").write_text(markdown(report), encoding="utf-8")
+    write_figure(output.with_suffix(".png"), pictures, report)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,11 @@ def _spread(rows: list[dict], key: str) -> float:
     return statistics.stdev(row[key] for row in rows) if len(rows) > 1 else 0.0
 
 
+def _seeds(report: dict) -> int:
+    """How many seeds every set has."""
+    return min(len(rows) for scores in report["sets"].values() for rows in scores.values())
+
+
 def markdown(report: dict) -> str:
     """Tables, one a set, and what they say of the frequency network."""
     setting, host = report["setting"], report["machine"]
@@ -22,7 +27,7 @@ def markdown(report: dict) -> str:
         f"in {report['seconds'] / 60:.0f} minutes. {setting['steps']} steps of "
         f"{setting['batch']} crops of {setting['crop']} pixels, {setting['train']} training and "
         f"{setting['test']} test images of {setting['size']} pixels; mean and standard deviation "
-        f"over {setting['seeds']} seeds (weights, images and noise). RMSE is relative to the range "
+        f"over {_seeds(report)} seeds (weights, images and noise). RMSE is relative to the range "
         "of the truth; results are scaled to the truth by least squares. Richardson-Lucy runs as "
         "many iterations as did best on the validation images; it costs no training.",
         "",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# make demo | test | lint | sanitize | bench | wheel | clean
+# make demo | test | lint | sanitize | cuda | bench | wheel | clean
 # Needs Python >= 3.10 (with venv), a C++20 compiler and make; everything else goes into .venv.
 
 PYTHON ?= python3
@@ -25,7 +25,7 @@ INSTALL := $(PY) -m pip install --quiet --no-build-isolation \
            -C cmake.define.OTFUSE_HOST_KERNELS=ON -C cmake.define.OTFUSE_CUDA=$(CUDA)
 say = @printf '\n== %s\n' $(1)
 
-.PHONY: help demo test simd-tests lint sanitize bench wheel clean
+.PHONY: help demo test simd-tests lint sanitize cuda cuda-log cuda-budget bench wheel clean
 
 help:
 	@sed -n '2,3s/^# //p' Makefile
@@ -73,6 +73,26 @@ sanitize: $(VENV)/.installed-test build/sanitize-venv/.ready
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	build/sanitize-venv/bin/python -m pytest -q -m 'not slow' --timeout=900 \
 	  -p no:faulthandler --capture=sys $(KERNEL_TESTS) tests/test_cuda_kernels.py
+
+# The device code alone, for two generations, with warnings as errors; then what ptxas says of each
+# kernel against csrc/cuda/ptxas_budget.txt. `make cuda-budget` accepts what it says.
+CUDA_ARCHITECTURES ?= 80-real;90-real
+cuda: cuda-log
+	$(PY) .ci/ptxas.py build/cuda/ptxas.log
+
+cuda-budget: cuda-log
+	$(PY) .ci/ptxas.py build/cuda/ptxas.log --write
+
+cuda-log: $(VENV)/.created
+	@mkdir -p build
+	$(call say,"cuda: compiling the device code for $(CUDA_ARCHITECTURES)")
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/cuda -G Ninja \
+	  -DSKBUILD_PROJECT_VERSION=0 -Dpybind11_DIR="$$($(PY) -m pybind11 --cmakedir)" \
+	  -DPython_EXECUTABLE="$(abspath $(PY))" -DOTFUSE_CUDA=ON -DOTFUSE_WERROR=ON \
+	  -DOTFUSE_CUDA_ARCHITECTURES="$(CUDA_ARCHITECTURES)" >build/cuda-configure.log \
+	  || { cat build/cuda-configure.log; exit 1; }
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/cuda --target otfuse_cuda --clean-first \
+	  >build/cuda/ptxas.log 2>&1 || { grep -v ptxas build/cuda/ptxas.log; exit 1; }
 
 bench: $(VENV)/.installed-bench
 	$(call say,"bench: timing against plain torch and the installed peers")

@@ -47,8 +47,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> object:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
+    if item.get_closest_marker("cuda"):
+        missing = missing_for_cuda()
+        if missing:
+            pytest.skip(missing)
+
+
+def missing_for_cuda() -> str:
+    """Return what there is none of that CUDA tests need, or nothing."""
+    from otfuse import _C
+
+    if _C.cuda is None:
+        return "built without CUDA"
+    if not torch.cuda.is_available() or not _C.cuda.device_count():
+        return "no CUDA device"
+    return ""
 
 
 def simd_levels() -> list[str]:

@@ -15,7 +15,7 @@ export MPLBACKEND := Agg
 
 BUILD_TOOLS := scikit-build-core pybind11 cmake ninja
 KERNEL_TESTS := tests/test_fft_convolve.py tests/test_richardson_lucy.py tests/test_rl_pointwise.py \
-  tests/test_rln_core.py tests/test_conv_thin.py tests/test_pixel_mlp.py
+  tests/test_rln_core.py tests/test_conv_thin.py tests/test_pixel_mlp.py tests/test_thin_network.py
 # Python sources are used in place; these are what an installation has to be repeated for.
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt csrc/CMakeLists.txt \
            $(wildcard csrc/*/*.cpp csrc/*/*.hpp csrc/*/*.cu csrc/*/*.cuh)

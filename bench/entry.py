@@ -27,6 +27,12 @@ RICHARDSON_LUCY = (
     Entry("richardson_lucy", (40, 201, 101), (79, 181, 181), boundary="extended"),
 )
 
-ENTRIES = FFT_CONVOLVE + RICHARDSON_LUCY
+NETWORKS = (
+    Entry("pixel_mlp", (16, 128, 128), (1, 1)),
+    Entry("mrbcr", (16, 128, 128), (9, 9)),
+    Entry("mrbcr", (1024, 1024), (9, 9)),
+)
 
-__all__ = ["ENTRIES", "FFT_CONVOLVE", "RICHARDSON_LUCY", "SHORT"]
+ENTRIES = FFT_CONVOLVE + RICHARDSON_LUCY + NETWORKS
+
+__all__ = ["ENTRIES", "FFT_CONVOLVE", "NETWORKS", "RICHARDSON_LUCY", "SHORT"]

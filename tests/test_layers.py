@@ -32,7 +32,7 @@ ARROWS = {
     "nn": {"functional", "io", "_checks"},
     "tiling": {"functional", "_checks"},
     "train": {"nn", "functional", "simulate", "io", "metrics", "_checks"},
-    "bench": {"otfuse", "reference"},
+    "bench": {"otfuse", "nn", "reference"},
 }
 ARROWS["otfuse"] = set(ARROWS) - {"bench", "tiling", "train"}
 ARROWS["cli"] = set(ARROWS)

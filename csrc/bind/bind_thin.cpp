@@ -83,11 +83,38 @@ void pixel_mlp(bool is_double, int64_t batch, int64_t pixels, uintptr_t input,
   });
 }
 
+// Address, then channels_out, channels_in, ky, kx.
+using Parameter = std::tuple<uintptr_t, int64_t, int64_t, int64_t, int64_t>;
+
+void thin_network(bool is_double, const std::vector<int64_t>& code,
+                  const std::vector<Parameter>& parameters, int64_t batch, Triple extent,
+                  uintptr_t image, const std::vector<uintptr_t>& outputs, int threads) {
+  threads = usable_threads(threads);
+  py::gil_scoped_release release;
+  const ThinProgram program(code);
+  with_real(is_double, [&](auto zero) {
+    using real_t = decltype(zero);
+    ThinNetworkParams<real_t> p{};
+    p.program = &program;
+    for (const auto& [data, channels_out, channels_in, ky, kx] : parameters) {
+      p.parameters.push_back(
+          {to_pointer<const real_t>(data), channels_out, channels_in, ky, kx});
+    }
+    p.batch = batch;
+    p.extent = to_extents(extent);
+    p.image = to_pointer<const real_t>(image);
+    for (uintptr_t out : outputs) p.outputs.push_back(to_pointer<real_t>(out));
+    p.threads = threads;
+    thin_engine<real_t>().thin_network(p);
+  });
+}
+
 }  // namespace
 
 void bind_thin(py::module_& m) {
   m.def("conv_thin_cpu", &conv_thin,
         "Convolution of few channels, zeros beyond the edges.");
+  m.def("thin_network_cpu", &thin_network, "A program of thin-channel layers on images.");
   m.def("pixel_mlp_cpu", &pixel_mlp, "Dense layers on the channels of every pixel.");
 }
 

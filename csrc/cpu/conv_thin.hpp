@@ -8,72 +8,10 @@
 
 #include <omp.h>
 
-#include "core/activation.hpp"
-#include "cpu/engine.hpp"
-#include "cpu/softplus.hpp"
-#include "cpu/thin_kernel.hpp"
+#include "cpu/thin_cut.hpp"
 #include "cpu/workspace.hpp"
 
 OTFUSE_BEGIN_ISA_NAMESPACE
-
-template <class real_t>
-Lanes<real_t> load_clipped(const real_t* row, int64_t x, int64_t nx) {
-  constexpr int kLanes = Simd<real_t>::kLanes;
-  if (x >= 0 && x + kLanes <= nx) return load_unaligned(row + x);
-  real_t part[kLanes] = {};
-  for (int64_t i = std::max<int64_t>(0, -x); i < std::min<int64_t>(kLanes, nx - x); ++i) {
-    part[i] = row[x + i];
-  }
-  return load_unaligned(part);
-}
-
-template <class real_t>
-void store_clipped(real_t* row, int64_t x, int64_t nx, const Lanes<real_t>& v) {
-  constexpr int kLanes = Simd<real_t>::kLanes;
-  if (x + kLanes <= nx) return store_unaligned(row + x, v);
-  real_t part[kLanes];
-  store_unaligned(part, v);
-  for (int64_t i = 0; i < nx - x; ++i) row[x + i] = part[i];
-}
-
-template <class real_t>
-Lanes<real_t> activate(Activation activation, const Lanes<real_t>& v) {
-  if (activation == Activation::kRelu) return relu(v);
-  if (activation == Activation::kSoftplus) return softplus_of_lanes<real_t>(v);
-  return v;
-}
-
-// How the image is cut into jobs and how a job's lines lie.
-template <class real_t>
-struct ThinCut {
-  static constexpr int kLanes = Simd<real_t>::kLanes;
-  static constexpr int64_t kWidest = 384, kColumns = 256;  // lines stay in the L2 cache
-  static constexpr int64_t kBandBytes = 1 << 18;
-
-  int64_t columns, pad, stride;  // of a line: the columns, whole lanes on either side
-  int64_t rows, lines;           // output rows of a job and lines staged for a plane
-  int64_t bands, stripes;        // jobs in y and in x
-  int64_t slot;                  // reals of one plane's lines
-
-  ThinCut(const ThinKernel<real_t>& k, const Extents& n) {
-    columns = n.x <= kWidest ? n.x : kColumns;
-    pad = round_up(k.kernel.x / 2);
-    stride = (round_up(columns) + 2 * pad) / kLanes;
-    stride =
-        (stride | 1) * kLanes;  // odd: lines that follow each other share no cache set
-    rows = k.tile;
-    if (k.points == 1) {
-      const int64_t line = k.channels_in * stride * int64_t(sizeof(real_t));
-      rows = std::clamp(kBandBytes / (line * k.kernel.z), std::min(k.kernel.y, n.y), n.y);
-    }
-    lines = k.points == 1 ? rows + k.kernel.y - 1 : k.points;
-    bands = (n.y + rows - 1) / rows;
-    stripes = (n.x + columns - 1) / columns;
-    slot = lines * k.channels_in * stride;
-  }
-
-  static int64_t round_up(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
-};
 
 // One thread's part of the workspace, and the work that it does there.
 template <class real_t>
@@ -87,7 +25,8 @@ class ThinWorker {
       : p_(p), k_(k), cut_(cut), sums_(memory), staged_(memory + kSums) {}
 
   static int64_t reals(const ThinKernel<real_t>& k, const ThinCut<real_t>& cut) {
-    return kSums + k.kernel.z * cut.slot + kLanes;
+    const int64_t folded = k.folded ? k.channels_out * cut.rows * cut.stride : 0;
+    return kSums + k.kernel.z * cut.slot + folded + kLanes;
   }
 
   void run(int64_t batch, int64_t band, int64_t stripe) {
@@ -95,6 +34,8 @@ class ThinWorker {
     y_ = band * cut_.rows;
     x_ = stripe * cut_.columns;
     const int64_t nz = p_.extent.z, ahead = k_.kernel.z / 2;
+    for (int64_t z = 0; k_.folded && z < nz; ++z) fold(z);
+    if (k_.folded) return;
     for (int64_t z = 0; z < std::min(ahead, nz); ++z) stage_plane(z);
     for (int64_t z = 0; z < nz; ++z) {
       if (z + ahead < nz) stage_plane(z + ahead);
@@ -152,9 +93,9 @@ class ThinWorker {
     for (int r = 0; r < kPoints; ++r) inside &= rows[r] != nullptr;
     // Columns of whole vectors inside the image need no care.
     const int64_t begin =
-        std::min(ThinCut<real_t>::round_up(std::max<int64_t>(0, -first)), cut_.stride);
+        std::min(ThinCut<real_t>::round_up(std::max<int64_t>(0, -first)), cut_.width);
     const int64_t whole = inside ? (nx - first - begin) / kLanes * kLanes : 0;
-    const int64_t end = std::clamp(begin + whole, begin, cut_.stride);
+    const int64_t end = std::clamp(begin + whole, begin, cut_.width);
     const auto clipped = [&](const real_t* row, int64_t i) OTFUSE_LAMBDA {
       return row == nullptr ? V{} : load_clipped(row, first + i, nx);
     };
@@ -162,7 +103,7 @@ class ThinWorker {
                               OTFUSE_LAMBDA { return load_unaligned(row + first + i); };
     stage_columns<kPoints>(0, begin, rows, added, to, clipped);
     stage_columns<kPoints>(begin, end, rows, added, to, straight);
-    stage_columns<kPoints>(end, cut_.stride, rows, added, to, clipped);
+    stage_columns<kPoints>(end, cut_.width, rows, added, to, clipped);
   }
 
   template <int kPoints, class Load>
@@ -185,8 +126,10 @@ class ThinWorker {
     }
   }
 
-  // A tile of output rows, `row` below the band's first.
-  void convolve(int64_t z, int64_t row) {
+  // f(block, x, vectors) for pieces of a row that fit the registers, x from the stripe
+  // on.
+  template <class F>
+  void each_piece(F f) const {
     const int64_t columns = std::min(cut_.columns, p_.extent.x - x_);
     const int64_t vectors = (columns + kLanes - 1) / kLanes;
     for (const ThinChannels& block : k_.blocks) {
@@ -194,13 +137,20 @@ class ThinWorker {
       const int64_t pieces = (vectors + most - 1) / most;
       for (int64_t i = 0; i < pieces; ++i) {
         const int64_t begin = vectors * i / pieces, end = vectors * (i + 1) / pieces;
-        multiply(block, z, row, begin * kLanes, int(end - begin));
-        const Piece piece{block, z, y_ + row, x_ + begin * kLanes, int(end - begin)};
-        if (k_.points == 1) finish<1, 1>(piece);
-        if (k_.points == 6) finish<6, 4>(piece);
-        if (k_.points == 8) finish<8, 4>(piece);
+        f(block, begin * kLanes, int(end - begin));
       }
     }
+  }
+
+  // A tile of output rows, `row` below the band's first.
+  void convolve(int64_t z, int64_t row) {
+    each_piece([&](const ThinChannels& block, int64_t x, int vectors) {
+      multiply(block, z, row, x, vectors);
+      const Piece piece{block, z, y_ + row, x_ + x, vectors};
+      if (k_.points == 1) finish<1, 1>(piece);
+      if (k_.points == 6) finish<6, 4>(piece);
+      if (k_.points == 8) finish<8, 4>(piece);
+    });
   }
 
   void multiply(const ThinChannels& block, int64_t z, int64_t row, int64_t x,
@@ -224,6 +174,60 @@ class ThinWorker {
       }
       real_t* sums = sums_ + point * block.width * vectors * kLanes;
       thin_block(block.width, taps, x, vectors, sums);
+    }
+  }
+
+  // Rows of the kernel as channels: a row of input is staged once and its sums are added
+  // to all rows of output that it reaches.
+  void fold(int64_t z) {
+    const int64_t rows = std::min(cut_.rows, p_.extent.y - y_);
+    real_t* const out = staged_ + cut_.slot;  // (channel, row, columns)
+    std::fill_n(out, k_.channels_out * cut_.rows * cut_.stride, real_t(0));
+    for (int64_t i = 0; i < rows + k_.kernel.y - 1; ++i) {
+      const int64_t y = y_ + i - k_.kernel.y / 2;
+      if (y < 0 || y >= p_.extent.y) continue;
+      stage<1>(z, y, slot(0));
+      each_piece([&](const ThinChannels& block, int64_t x, int vectors) {
+        ThinTaps<real_t> taps;
+        taps.input[0] = slot(0) + cut_.pad - k_.kernel.x / 2;
+        taps.weight[0] = k_.weights(block, 0, 0);
+        taps.groups = 1;
+        taps.channels = k_.channels_in;
+        taps.stride = cut_.stride;
+        taps.width = k_.kernel.x;
+        thin_block(block.width, taps, x, vectors, sums_);
+        for (int c = 0; c < block.valid; ++c) {
+          const int64_t channel = (block.first + c) / k_.kernel.y;
+          const int64_t row = i - (block.first + c) % k_.kernel.y;
+          if (row < 0 || row >= rows) continue;
+          add_sums(sums_ + c * vectors * kLanes, vectors,
+                   out + (channel * cut_.rows + row) * cut_.stride + x);
+        }
+      });
+    }
+    finish_folded(z, out, rows);
+  }
+
+  static void add_sums(const real_t* sums, int vectors, real_t* to) {
+    for (int i = 0; i < vectors * kLanes; i += kLanes) {
+      store_aligned(to + i, load_aligned(to + i) + load_aligned(sums + i));
+    }
+  }
+
+  void finish_folded(int64_t z, const real_t* sums, int64_t rows) const {
+    const Extents& n = p_.extent;
+    const int64_t columns = std::min(cut_.columns, n.x - x_);
+    for (int64_t channel = 0; channel < k_.channels_out; ++channel) {
+      const V bias = broadcast(p_.bias == nullptr ? real_t(0) : p_.bias[channel]);
+      for (int64_t row = 0; row < rows; ++row) {
+        real_t* out = p_.out + batch_ * p_.out_batch_stride +
+                      channel * p_.out_channel_stride + (z * n.y + y_ + row) * n.x;
+        const real_t* from = sums + (channel * cut_.rows + row) * cut_.stride;
+        for (int64_t x = 0; x < columns; x += kLanes) {
+          store_clipped(out, x_ + x, n.x,
+                        activate<real_t>(p_.activation, load_aligned(from + x) + bias));
+        }
+      }
     }
   }
 
@@ -272,6 +276,7 @@ class ThinWorker {
 
 template <class real_t>
 void conv_thin(const ConvThinParams<real_t>& p) {
+  if (p.batch * p.extent.count() == 0) return;
   const ThinKernel<real_t> kernel(p.weight, p.channels_in, p.channels_out, p.kernel,
                                   p.extent.y);
   const ThinCut<real_t> cut(kernel, p.extent);

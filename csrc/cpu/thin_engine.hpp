@@ -2,7 +2,7 @@
 // The launchers of the thin-channel convolutions of one instruction set, as a table.
 #pragma once
 
-#include "core/thin_params.hpp"
+#include "core/thin_program.hpp"
 
 namespace otfuse {
 
@@ -10,6 +10,7 @@ template <class real_t>
 struct ThinEngine {
   void (*conv_thin)(const ConvThinParams<real_t>&);
   void (*pixel_mlp)(const PixelMlpParams<real_t>&);
+  void (*thin_network)(const ThinNetworkParams<real_t>&);
 };
 
 // That of the instruction set in force; see engine().

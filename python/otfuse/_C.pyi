@@ -125,6 +125,16 @@ def conv_thin_cpu(
     out: int,
     threads: int,
 ) -> None: ...
+def thin_network_cpu(
+    is_double: bool,
+    program: list[int],
+    parameters: list[tuple[int, int, int, int, int]],
+    batch: int,
+    extent: Triple,
+    image: int,
+    outputs: list[int],
+    threads: int,
+) -> None: ...
 def pixel_mlp_cpu(
     is_double: bool,
     batch: int,

@@ -14,10 +14,12 @@ from otfuse import (
     Otf,
     clear_cache,
     fft_convolve,
+    pixel_mlp,
     plan_richardson_lucy,
     reference,
     richardson_lucy,
 )
+from otfuse.nn import MRBCR
 
 from .entries import Entry
 from .peers import Peer, installed_peers
@@ -62,6 +64,8 @@ def build_case(entry: Entry) -> Case:
     image, psf = sample(entry)
     if entry.op == "fft_convolve":
         return _convolution(entry, image, psf)
+    if entry.op in ("pixel_mlp", "mrbcr"):
+        return _network(entry, image)
     return _deconvolution(entry, image, psf)
 
 
@@ -98,6 +102,43 @@ def _convolution(entry: Entry, image: Tensor, psf: Tensor) -> Case:
         reference=lambda: reference.fft_convolve(
             image.double(), psf.double(), boundary=entry.boundary
         ),
+        voxels=math.prod(entry.shape),
+    )
+
+
+def _network(entry: Entry, image: Tensor) -> Case:
+    """m-rBCR with random weights, or the layers that it has for each pixel of the finest scale."""
+    with torch.random.fork_rng():
+        torch.manual_seed(20)
+        network = MRBCR().to(image.dtype).eval()
+    weights = network.state_dict()
+    images = image.reshape(-1, 1, *entry.spatial)
+    layers = [f"body.pixel.0.{k}" for k in range(12)]
+
+    def flat(weights: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        kernels = [weights[f"{layer}.weight"].flatten(1) for layer in layers]
+        return kernels, [weights[f"{layer}.bias"] for layer in layers]
+
+    def plain(image: Tensor, weights: dict[str, Tensor]) -> Tensor:
+        with torch.inference_mode():
+            if entry.op == "mrbcr":
+                return reference.mrbcr(image, weights)["z0"]
+            return reference.pixel_mlp(image, *flat(weights))
+
+    def ours() -> Tensor:
+        with torch.inference_mode():
+            return network(images)[0] if entry.op == "mrbcr" else pixel_mlp(images, *flat(weights))
+
+    def exact() -> Tensor:
+        return plain(images.double(), {name: w.double() for name, w in weights.items()})
+
+    return Case(
+        otfuse=Contender(ours, lambda: _repeat(ours)),
+        plain=Contender(
+            lambda: plain(images, weights), lambda: _repeat(lambda: plain(images, weights))
+        ),
+        peers={},
+        reference=exact,
         voxels=math.prod(entry.shape),
     )
 

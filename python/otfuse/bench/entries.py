@@ -10,10 +10,11 @@ from dataclasses import dataclass
 class Entry:
     """One operation on images of one shape.
 
-    The spatial axes are as many as those of the PSF; the axes of `shape` before them are batch.
+    The spatial axes are as many as those of the PSF (for networks: their largest kernel); the axes
+    of `shape` before them are batch.
     """
 
-    op: str  # "richardson_lucy" or "fft_convolve"
+    op: str  # "richardson_lucy", "fft_convolve", "pixel_mlp" or "mrbcr"
     shape: tuple[int, ...]
     psf_shape: tuple[int, ...]
     boundary: str = "circular"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from otfuse.nn import _mrbcr_program
 from otfuse.nn._layers import chain, conv, convolution
 
 SCALES = (4, 2, 0)  # the coarsest first: a quarter, a half, all of the pixels
@@ -95,6 +96,8 @@ class Published(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Restore images of shape (batch, 1, ny, nx), extents multiples of 4."""
+        if _mrbcr_program.fits(x):
+            return _mrbcr_program.run(self, x)
         y0, y2, y4 = self.first_stage(x)
         xi4 = self.branch["4"](y4)
         xi2 = self.branch["2"](self.fuse_branch(y2, _twice(xi4)))

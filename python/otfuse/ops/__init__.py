@@ -14,6 +14,7 @@ from otfuse.ops.richardson_lucy import richardson_lucy, richardson_lucy_bytes
 from otfuse.ops.rl_pointwise import rl_ratio, rl_update
 from otfuse.ops.rln import rln, rln_bytes
 from otfuse.ops.system import clear_cache, next_fast_extent, simd_level, thread_count
+from otfuse.ops.thin_network import thin_network
 
 __all__ = [
     "clear_cache",
@@ -30,5 +31,6 @@ __all__ = [
     "rln",
     "rln_bytes",
     "simd_level",
+    "thin_network",
     "thread_count",
 ]

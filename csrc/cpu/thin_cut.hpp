@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// How an image is cut into the jobs of a thin-channel convolution, and rows of any length
+// in whole vectors.
+#pragma once
+
+#include "cpu/softplus.hpp"
+#include "cpu/thin_kernel.hpp"
+
+OTFUSE_BEGIN_ISA_NAMESPACE
+
+template <class real_t>
+Lanes<real_t> load_clipped(const real_t* row, int64_t x, int64_t nx) {
+  constexpr int kLanes = Simd<real_t>::kLanes;
+  if (x >= 0 && x + kLanes <= nx) return load_unaligned(row + x);
+  if (x + kLanes <= 0 || x >= nx) return Lanes<real_t>{};
+  real_t part[kLanes] = {};
+  for (int64_t i = std::max<int64_t>(0, -x); i < std::min<int64_t>(kLanes, nx - x); ++i) {
+    part[i] = row[x + i];
+  }
+  return load_unaligned(part);
+}
+
+template <class real_t>
+void store_clipped(real_t* row, int64_t x, int64_t nx, const Lanes<real_t>& v) {
+  constexpr int kLanes = Simd<real_t>::kLanes;
+  if (x + kLanes <= nx) return store_unaligned(row + x, v);
+  real_t part[kLanes];
+  store_unaligned(part, v);
+  for (int64_t i = 0; i < nx - x; ++i) row[x + i] = part[i];
+}
+
+template <class real_t>
+Lanes<real_t> activate(Activation activation, const Lanes<real_t>& v) {
+  if (activation == Activation::kRelu) return relu(v);
+  if (activation == Activation::kSoftplus) return softplus_of_lanes<real_t>(v);
+  return v;
+}
+
+// How the image is cut into jobs and how a job's lines lie.
+template <class real_t>
+struct ThinCut {
+  static constexpr int kLanes = Simd<real_t>::kLanes;
+  static constexpr int64_t kWidest = 384, kColumns = 256;  // lines stay in the L2 cache
+  static constexpr int64_t kBandBytes = 1 << 18;
+  static constexpr int64_t kFoldedRows = 64;  // rows at the ends of a band are made twice
+
+  int64_t columns, pad;    // of a line, and whole lanes on either side of them
+  int64_t width, stride;   // of a line with these, and to the next line
+  int64_t rows, lines;     // output rows of a job and lines staged for a plane
+  int64_t bands, stripes;  // jobs in y and in x
+  int64_t slot;            // reals of one plane's lines
+
+  ThinCut(const ThinKernel<real_t>& k, const Extents& n) {
+    columns = n.x <= kWidest ? n.x : kColumns;
+    pad = round_up(k.kernel.x / 2);
+    width = round_up(columns) + 2 * pad;
+    stride = (width / kLanes | 1) * kLanes;  // odd: lines in a row share no cache set
+    rows = k.tile;
+    if (k.folded) {
+      rows = std::min<int64_t>(kFoldedRows, n.y);
+    } else if (k.points == 1) {
+      const int64_t line = k.channels_in * stride * int64_t(sizeof(real_t));
+      rows = std::clamp(kBandBytes / (line * k.kernel.z), std::min(k.kernel.y, n.y), n.y);
+    }
+    lines = k.folded ? 1 : k.points == 1 ? rows + k.kernel.y - 1 : k.points;
+    bands = (n.y + rows - 1) / rows;
+    stripes = (n.x + columns - 1) / columns;
+    slot = lines * k.channels_in * stride;
+  }
+
+  static int64_t round_up(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
+};
+
+OTFUSE_END_ISA_NAMESPACE

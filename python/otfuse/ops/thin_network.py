@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""otfuse::thin_network: a program of thin-channel layers on images, without gradients.
+
+The program is a list of numbers: how many buffers, (channels, level) of each; how many outputs, the
+buffer of each; how many steps, and of each step: kind, out, added, activation, first parameter,
+layers, how many sources, the sources. `otfuse.functional.thin_network` writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from otfuse import _C
+from otfuse.ops._fields import is_double
+from otfuse.ops._registry import operator, register_autocast_float32, register_fake
+
+
+@operator("thin_network", "(Tensor image, Tensor[] parameters, int[] program) -> Tensor[]")
+def thin_network(
+    image: Tensor, parameters: Sequence[Tensor], program: Sequence[int]
+) -> list[Tensor]:
+    """The program's outputs for images (batch, 1, y, x); parameters: weights and biases."""
+    image = image.contiguous()
+    parameters = [p.contiguous() for p in parameters]
+    outputs = _outputs(image, program)
+    _C.thin_network_cpu(
+        is_double(image),
+        program,
+        [(p.data_ptr(), *p.shape, *[1] * (4 - p.ndim)) for p in parameters],
+        image.shape[0],
+        (1, image.shape[2], image.shape[3]),
+        image.data_ptr(),
+        [out.data_ptr() for out in outputs],
+        torch.get_num_threads(),
+    )
+    return outputs
+
+
+def _outputs(image: Tensor, program: Sequence[int]) -> list[Tensor]:
+    batch, _, ny, nx = image.shape
+    after = 1 + 2 * program[0]
+    made = []
+    for buffer in program[after + 1 : after + 1 + program[after]]:
+        channels, level = program[1 + 2 * buffer : 3 + 2 * buffer]
+        made.append(image.new_empty((batch, channels, ny // 2**level, nx // 2**level)))
+    return made
+
+
+@register_fake("thin_network")
+def _(image: Tensor, parameters: Sequence[Tensor], program: Sequence[int]) -> list[Tensor]:
+    return _outputs(image, program)
+
+
+register_autocast_float32("thin_network")

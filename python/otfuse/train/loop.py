@@ -310,8 +310,8 @@ class _Run:
         """Validate on every process alike, write on the first."""
         self.network.eval()
         found = validation.measure(self.network, self.team.device)
-        self.since_best = 0 if found.loss < self.best else self.since_best + 1
-        improved = self.since_best == 0
+        improved = found.loss < self.best
+        self.since_best = 0 if improved else self.since_best + 1
         self.best = min(self.best, found.loss)
         self.rows.append(
             {
@@ -335,13 +335,11 @@ class _Run:
     def _write(self, found: Any, improved: bool) -> None:
         from otfuse.train.figures import write_curves, write_samples
 
-        folder = self.folder.path
+        folder, picture = self.folder.path, f"step-{self.step:06}.png"
         if improved:
             self.network.save(folder / "best.safetensors", overwrite=True)  # type: ignore[operator]
         (folder / "samples").mkdir(exist_ok=True)
-        write_samples(
-            folder / "samples" / f"step-{self.step:06}.png", found.samples, f"step {self.step}"
-        )
+        write_samples(folder / "samples" / picture, found.samples, f"step {self.step}")
         write_curves(folder / "curve.png", self.rows)
         self.folder.write_metrics(self.rows)
         kept = {

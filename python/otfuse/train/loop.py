@@ -158,10 +158,8 @@ def train(
     ------
     ValueError
         If settings or pairs cannot be trained with, or those of a resumed run differ.
-    FileExistsError
-        If the folder holds a run and `resume` is not given.
-    FileNotFoundError
-        If there is no run to resume.
+    FileExistsError, FileNotFoundError
+        If the folder holds a run and `resume` is not given, or none and it is.
     RuntimeError
         If the loss is not finite; the last good state is kept.
     """

@@ -32,7 +32,7 @@ ARROWS = {
     "nn": {"functional", "io", "_checks"},
     "tiling": {"functional", "_checks"},
     "train": {"nn", "functional", "simulate", "io", "metrics", "_checks"},
-    "bench": {"otfuse", "nn", "reference"},
+    "bench": {"otfuse", "reference", "nn", "psf", "simulate", "metrics", "classical", "io"},
 }
 ARROWS["otfuse"] = set(ARROWS) - {"bench", "tiling", "train"}
 ARROWS["cli"] = set(ARROWS)

@@ -14,8 +14,8 @@ from otfuse.psf import gaussian
 def test_shells_of_equal_volumes_agree(rng):
     truth = rng.random((10, 24, 24))
     frequencies, values = metrics.fourier_shell_correlation(truth, 3 * truth, (2.0, 1.0, 1.0))
-    assert len(values) == 6
-    assert float(frequencies[-1]) == pytest.approx(0.25 * 5.5 / 6)
+    assert len(values) == 12
+    assert float(frequencies[-1]) == pytest.approx(0.5 * 11.5 / 12)
     assert torch.allclose(values, torch.ones_like(values))
 
 
@@ -81,15 +81,16 @@ def test_ringing_is_what_surrounds_a_body():
     assert metrics.ringing(truth, result) == 0
 
 
-def test_edge_energy_is_the_excess_in_the_frame():
+def test_edge_energy_is_the_error_in_the_frame():
     truth = torch.ones(20, 20)
     truth[10, 10] = 2
     result = 3 * truth
     assert metrics.edge_energy(truth, result) == pytest.approx(0, abs=1e-12)
     result[:4] = 6
-    frame = 400 - 144
-    expected = (80 / frame) / float(truth.square().mean())
-    assert metrics.edge_energy(truth, result) == pytest.approx(expected, rel=1e-6)
+    assert metrics.edge_energy(truth, result) == pytest.approx(80 / (400 - 144), rel=1e-6)
+    result[10, 10] = 9
+    spoiled = metrics.edge_energy(truth, result)
+    assert spoiled == pytest.approx(80 / 256, rel=0.2)  # but for the scale, the interior is not in
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,7 @@ def test_edge_energy_is_the_excess_in_the_frame():
         (lambda t: metrics.ringing(t, t, reach=1, gap=1), "reach must exceed gap, got 1 and 1"),
         (lambda t: metrics.ringing(t + 1, t), "truth must leave dark voxels"),
         (lambda t: metrics.edge_energy(t, t, width=3), "width must leave an interior"),
+        (lambda t: metrics.edge_energy(0 * t, t, width=1), "truth must hold light near its faces"),
         (lambda t: metrics.fwhm(t, [(9, 0)]), r"centres must lie inside the image \(6, 6\)"),
         (lambda t: metrics.fwhm(t, [(1, 0)], (1.0,)), "voxel must have 2 positive edges"),
         (lambda t: metrics.shell_resolution(t, t, threshold=1.0), "threshold must lie in 0 to 1"),

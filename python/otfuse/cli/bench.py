@@ -18,6 +18,18 @@ def bench_command(
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Also write all measurements to this file.")
     ] = None,
+    quality: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Instead measure how well each method restores: numbers, tables and figures.",
+        ),
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="With --quality: about how long.")] = 30.0,
+    size: Annotated[
+        str, typer.Option(metavar="small|medium|large", help="With --quality: of the images.")
+    ] = "small",
+    seeds: Annotated[int, typer.Option(help="With --quality: noisy images of each kind.")] = 10,
 ) -> None:
     """Time otfuse against plain torch and the installed peers; results are checked first."""
     from otfuse.cli._errors import UsageError
@@ -28,6 +40,10 @@ def bench_command(
         raise UsageError(f"bench: --threads must be at least 1, got {threads}")
     if json_path is not None and not json_path.parent.is_dir():
         raise UsageError(f"bench: --json must be in an existing folder, got {json_path}")
+
+    if quality is not None:
+        _quality(quality, minutes, size, seeds, threads)
+        return
 
     import torch
     from rich.console import Console
@@ -46,3 +62,28 @@ def bench_command(
     if json_path is not None:
         json_path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         print(f"wrote {json_path}")
+
+
+def _quality(folder: Path, minutes: float, size: str, seeds: int, threads: int | None) -> None:
+    from otfuse.cli._errors import UsageError
+
+    if seeds < 2:
+        raise UsageError(f"bench: --seeds must be at least 2, got {seeds}")
+    if not minutes >= 0:
+        raise UsageError(f"bench: --minutes must not be negative, got {minutes:g}")
+
+    import torch
+    from rich.console import Console
+
+    from otfuse.bench.quality import SIZES, run_quality, save
+
+    if size not in SIZES:
+        raise UsageError(f"bench: --size must be one of {', '.join(SIZES)}, got {size}")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with Console().status("simulating") as status:
+        report, pictures = run_quality(
+            size=size, seeds=seeds, minutes=minutes, progress=status.update
+        )
+    for path in save(folder, report, pictures):
+        print(f"wrote {path}")

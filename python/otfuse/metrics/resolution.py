@@ -32,8 +32,9 @@ def fourier_shell_correlation(
     Returns
     -------
     frequencies : Tensor, shape (shells,)
-        Middle of each shell, cycles per unit of `voxel`, up to the lowest Nyquist frequency of
-        the axes; a shell is one over the longest side thick, so none is empty.
+        Middle of each shell, cycles per unit of `voxel`, up to the highest Nyquist
+        frequency of the axes (beyond that of another axis a shell holds what there is of it); a
+        shell is one over the longest side thick, so none is empty.
     correlations : Tensor, shape (shells,)
         Between -1 and 1; 0 where one of the two holds nothing.
 
@@ -60,7 +61,7 @@ def fourier_shell_correlation(
     if x.shape[-1] % 2 == 0:
         twice[-1] = 1
     sides = [(n, d) for n, d in zip(x.shape, edges, strict=True) if n > 1] or [(1, edges[0])]
-    nyquist = min(0.5 / d for _, d in sides)
+    nyquist = max(0.5 / d for _, d in sides)
     shells = max(int(nyquist * max(n * d for n, d in sides) + 1e-9), 1)
     index = (half.sqrt() * (shells / nyquist)).long().clamp(max=shells).flatten()
     sums = [
@@ -94,7 +95,7 @@ def shell_resolution(
 
     Returns
     -------
-    float  twice the coarsest voxel edge if it never falls below; infinite if it starts below.
+    float  twice the finest voxel edge if it never falls below; infinite if it starts below.
 
     Raises
     ------

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""How well each method restores: simulated and real specimens, against iterations and time."""
+
+from .command import command_bar
+from .files import load, save
+from .report import markdown
+from .run import CONDITIONS, SIZES, Condition, run_quality, time_again
+
+__all__ = [
+    "CONDITIONS",
+    "SIZES",
+    "Condition",
+    "command_bar",
+    "load",
+    "markdown",
+    "run_quality",
+    "save",
+    "time_again",
+]

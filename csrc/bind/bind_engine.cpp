@@ -92,6 +92,48 @@ void rl_update(bool is_double, int64_t count, uintptr_t estimate, uintptr_t corr
   });
 }
 
+void spectral_mix(bool is_double, Triple grid, int64_t batch, int64_t outs, int64_t ins,
+                  const AnyField& x, uintptr_t symbol, bool adjoint, const AnyField& out,
+                  int threads) {
+  threads = usable_threads(threads);
+  py::gil_scoped_release release;
+  with_real(is_double, [&](auto zero) {
+    using real_t = decltype(zero);
+    engine<real_t>().spectral_mix({to_extents(grid),
+                                   batch,
+                                   outs,
+                                   ins,
+                                   to_field<const real_t>(x),
+                                   to_pointer<const real_t>(symbol),
+                                   adjoint,
+                                   to_field<real_t>(out),
+                                   {},
+                                   nullptr,
+                                   threads});
+  });
+}
+
+void spectral_mix_symbol(bool is_double, Triple grid, int64_t batch, int64_t outs,
+                         int64_t ins, const AnyField& x, const AnyField& grad_y,
+                         uintptr_t grad_symbol, int threads) {
+  threads = usable_threads(threads);
+  py::gil_scoped_release release;
+  with_real(is_double, [&](auto zero) {
+    using real_t = decltype(zero);
+    engine<real_t>().spectral_mix_symbol({to_extents(grid),
+                                          batch,
+                                          outs,
+                                          ins,
+                                          to_field<const real_t>(x),
+                                          nullptr,
+                                          false,
+                                          {},
+                                          to_field<const real_t>(grad_y),
+                                          to_pointer<real_t>(grad_symbol),
+                                          threads});
+  });
+}
+
 }  // namespace
 
 void bind_engine(py::module_& m) {
@@ -109,6 +151,8 @@ void bind_engine(py::module_& m) {
       "The extent >= n that is cheapest to transform.");
   m.def("make_otf_cpu", &make_otf, "Kernels to OTFs in the engine's own order.");
   m.def("fft_convolve_cpu", &fft_convolve, "Circular convolution of a batch on a grid.");
+  m.def("spectral_mix_cpu", &spectral_mix, "Channels mixed at every frequency.");
+  m.def("spectral_mix_symbol_cpu", &spectral_mix_symbol, "Its derivative in the symbol.");
   m.def("rl_ratio_cpu", &rl_ratio, "image / expected, elementwise.");
   m.def("rl_update_cpu", &rl_update, "estimate * correction * weight, elementwise.");
 }

@@ -111,4 +111,20 @@ struct RlUpdateParams {
   int threads;
 };
 
+// Channels of flat images mixed at every frequency by `symbol` (outs, ins, ny, nx / 2 +
+// 1), complex; adjoint: by its conjugate transpose, with outs and ins those of the
+// result.
+template <class real_t>
+struct SpectralMixParams {
+  Extents grid;
+  int64_t batch, outs, ins;
+  Field<const real_t> x;  // (batch ins)
+  const real_t* symbol;
+  bool adjoint;
+  Field<real_t> out;           // (batch outs)
+  Field<const real_t> grad_y;  // (batch outs), and
+  real_t* grad_symbol;         // its derivative: only where that is wanted
+  int threads;
+};
+
 }  // namespace otfuse

@@ -8,6 +8,7 @@
 #include "cpu/engine.hpp"
 #include "cpu/pointwise.hpp"
 #include "cpu/richardson_lucy.hpp"
+#include "cpu/spectral_mix.hpp"
 
 OTFUSE_BEGIN_ISA_NAMESPACE
 
@@ -33,6 +34,8 @@ constexpr Engine<real_t> make_engine() {
           fft_convolve<real_t>,
           richardson_lucy<real_t>,
           richardson_lucy_bytes<real_t>,
+          spectral_mix<real_t>,
+          spectral_mix_symbol<real_t>,
           rl_ratio<real_t>,
           rl_update<real_t>,
           fast_extent<real_t>,

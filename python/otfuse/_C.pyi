@@ -79,6 +79,29 @@ def richardson_lucy_bytes_cpu(
     judged: bool,
     threads: int,
 ) -> int: ...
+def spectral_mix_cpu(
+    is_double: bool,
+    grid: Triple,
+    batch: int,
+    outs: int,
+    ins: int,
+    x: Field,
+    symbol: int,
+    adjoint: bool,
+    out: Field,
+    threads: int,
+) -> None: ...
+def spectral_mix_symbol_cpu(
+    is_double: bool,
+    grid: Triple,
+    batch: int,
+    outs: int,
+    ins: int,
+    x: Field,
+    grad_y: Field,
+    grad_symbol: int,
+    threads: int,
+) -> None: ...
 def rl_ratio_cpu(
     is_double: bool,
     count: int,

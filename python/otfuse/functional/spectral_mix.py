@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, softplus
 
-from otfuse import _checks
+from otfuse import _checks, ops
 from otfuse.functional._arrays import back_to_kind, to_tensor, working_dtype
 
 STAGES = ("free", "adjoint", "inverse")
@@ -79,32 +79,30 @@ def spectral_mix(
 def _mix(image: Tensor, arrays: dict[str, Tensor], stage: str) -> Tensor:
     weight = arrays["weight"]
     d = weight.shape[1] - 1
-    shape, axes = image.shape[2:], tuple(range(-d, 0))
-    windows, directions = _symbols(tuple(shape), len(weight), image.dtype, image.device)
+    shape = image.shape[2:]
+    # Tracing would go through the cache all the same, and warn of it.
+    basis_of = _basis.__wrapped__ if torch.compiler.is_compiling() else _basis
+    basis = basis_of(tuple(shape), len(weight), image.dtype, image.device)
     if stage != "free":
         otf = _spectrum(arrays["psf"], tuple(shape))
         if stage == "inverse":
             floor = softplus(arrays["regularization"]).reshape(-1, *[1] * d)
-            windows = windows / (otf.real.square() + otf.imag.square() + floor)
-    # All bands and directions in one symbol per pair of channels; the frequencies stay last.
-    parts = torch.einsum("lk,ljoi->joik", windows.flatten(1), weight)
-    even, odd = parts[0], torch.einsum("jk,joik->oik", directions.flatten(1), parts[1:])
-    symbol = torch.complex(even, odd)
-    if stage == "adjoint":
-        symbol = symbol * otf.conj().flatten()
-    spectrum = torch.fft.rfftn(image, dim=axes).flatten(2)
-    mixed = torch.einsum("oik,bik->bok", symbol, spectrum)
-    mixed = mixed.unflatten(2, (*shape[:-1], shape[-1] // 2 + 1))
-    result = torch.fft.irfftn(mixed, s=tuple(shape), dim=axes)
+            gain = 1 / (otf.real.square() + otf.imag.square() + floor)
+            basis = basis * gain[:, None, ..., None]
+        else:
+            basis = torch.view_as_real(torch.view_as_complex(basis) * otf.conj())
+    # All bands and directions in one symbol per pair of channels: a product of real matrices.
+    outs, ins = weight.shape[2:]
+    flat = weight.permute(2, 3, 0, 1).reshape(outs * ins, -1)
+    symbol = (flat @ basis.flatten(0, 1).flatten(1)).reshape(outs, ins, *basis.shape[2:])
+    result = ops.spectral_mix(image, torch.view_as_complex(symbol), False)
     bias = arrays.get("bias")
     return result if bias is None else result + bias.reshape(-1, *[1] * d)
 
 
 @lru_cache(maxsize=32)
-def _symbols(
-    shape: tuple[int, ...], bands: int, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Windows, (bands, ..., nx_half), and the directions kx / |k|, ky / |k|, ...: (d, ...)."""
+def _basis(shape: tuple[int, ...], bands: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Windows times 1, i kx / |k|, i ky / |k|, ...: (bands, 1 + d, ..., nx_half, 2)."""
     half = torch.fft.rfftfreq(shape[-1], dtype=torch.float64)
     lines = [*(torch.fft.fftfreq(n, dtype=torch.float64) for n in shape[:-1]), half]
     k = torch.stack(torch.meshgrid(*lines, indexing="ij"))
@@ -114,7 +112,10 @@ def _symbols(
     windows = torch.cos(0.5 * math.pi * distance).square()
     usable = (radius > 0) & (k.abs() < 0.5).all(0)
     directions = torch.where(usable, k / radius.clamp(min=1e-12), 0).flip(0)
-    return windows.to(device, dtype), directions.to(device, dtype)
+    odd = windows[:, None] * directions
+    even = torch.stack((windows, torch.zeros_like(windows)), -1)[:, None]
+    basis = torch.cat((even, torch.stack((torch.zeros_like(odd), odd), -1)), 1)
+    return basis.to(device, dtype)
 
 
 def _spectrum(psf: Tensor, shape: tuple[int, ...]) -> Tensor:

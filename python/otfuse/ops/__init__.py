@@ -13,6 +13,7 @@ from otfuse.ops.pixel_mlp import pixel_mlp
 from otfuse.ops.richardson_lucy import richardson_lucy, richardson_lucy_bytes
 from otfuse.ops.rl_pointwise import rl_ratio, rl_update
 from otfuse.ops.rln import rln, rln_bytes
+from otfuse.ops.spectral_mix import spectral_mix, spectral_mix_symbol
 from otfuse.ops.system import clear_cache, next_fast_extent, simd_level, thread_count
 from otfuse.ops.thin_network import thin_network
 
@@ -32,5 +33,7 @@ __all__ = [
     "rln_bytes",
     "simd_level",
     "thin_network",
+    "spectral_mix",
+    "spectral_mix_symbol",
     "thread_count",
 ]

@@ -103,7 +103,8 @@ bench: $(VENV)/.installed-bench
 wheel: $(VENV)/.installed-test build/wheel-venv/.ready
 	$(call say,"wheel: building into dist/")
 	rm -rf dist
-	$(PY) -m pip wheel --quiet --no-deps --no-cache-dir --wheel-dir dist .
+	$(PY) -m pip wheel --quiet --no-deps --no-cache-dir --wheel-dir dist \
+	  -C cmake.define.OTFUSE_CUDA=$(CUDA) .
 	$(PY) -m pip --python build/wheel-venv/bin/python install --quiet --no-deps --force-reinstall dist/*.whl
 	cd build && wheel-venv/bin/python -c "import otfuse; otfuse.show_config()"
 	cd build && wheel-venv/bin/otfuse --help >/dev/null

@@ -28,7 +28,7 @@ def thin_network(
     outputs = _outputs(image, program)
     _C.thin_network_cpu(
         is_double(image),
-        program,
+        list(program),
         [(p.data_ptr(), *p.shape, *[1] * (4 - p.ndim)) for p in parameters],
         image.shape[0],
         (1, image.shape[2], image.shape[3]),

@@ -292,12 +292,12 @@ def test_a_modality_without_a_model(run: CommandLine, tmp_path: Path) -> None:
     optics = Optics(na=1.2, immersion_index=1.33, wavelengths=(0.52,), modality="confocal")
     image = save(tmp_path / "image.ome.tif", counts((1, 1, 5, 12, 14)), optics=optics)
     told = image.read_bytes()
-    mode, other = b"LaserScanningConfocalMicroscopy", b"MultiPhotonMicroscopy"
+    mode, other = b"LaserScanningConfocalMicroscopy", b"TotalInternalReflection"
     assert told.count(mode) == 1
     # The same length, so that no offset in the file moves.
     image.write_bytes(told.replace(mode + b'"', other + b'"' + b" " * (len(mode) - len(other))))
     outcome = run.deconvolve(image)
-    outcome.failed(2, "--modality must be one of", "got MultiPhotonMicroscopy", "--psf")
+    outcome.failed(2, "--modality must be one of", "got TotalInternalReflection", "--psf")
     assert run.deconvolve(image, "--modality", "widefield", out="ok.tif").code == 0
 
 

@@ -13,11 +13,11 @@ from .measures import measures_for
 
 _SHOWN = ("truth", "image", "rl", "shb", "wiener_butterworth", "rl circular", "wiener")
 _CURVES = {
-    "wiener_butterworth reflect": "C8",
     "rl": "C0",
     "shb": "C1",
     "biggs": "C2",
     "wiener_butterworth": "C3",
+    "wiener_butterworth reflect": "C8",
     "shb tv": "C4",
     "rl circular": "C5",
     "rl reflect": "C6",
@@ -63,8 +63,10 @@ def _draw(one: dict[str, Any], volumes: dict[str, Tensor], path: Path) -> None:
                 axis.axhline(one["truth"][measure.name], color="black", linestyle=":", linewidth=1)
     handles, labels = axes[0][0].get_legend_handles_labels()
     bottom.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
-    figure.suptitle(f"{one['name']}: mean and 95 % interval of {one['seeds']} noise seeds")
-    figure.savefig(path, dpi=70)
+    seeds = one["seeds"]
+    noise = f"mean and 95 % interval of {seeds} noise seeds" if seeds > 1 else "one noisy image"
+    figure.suptitle(f"{one['name']}: {noise}; volumes are each method's best")
+    figure.savefig(path, dpi=62)
 
 
 def _curve(
@@ -98,19 +100,19 @@ def _slices(figure: Any, one: dict[str, Any], volumes: dict[str, Tensor]) -> Non
     """Draw the plane and the section through the truth's brightest place, each method's best."""
     names = [name for name in _SHOWN if name in volumes]
     truth = volumes["truth"]
-    z = int(truth.sum((1, 2)).argmax())
-    y = int(truth.sum((0, 2)).argmax())
+    z, y, _ = (int(i) for i in torch.unravel_index(truth.argmax(), truth.shape))
+    some = truth.flatten()[:: max(1, truth.numel() // 1_000_000)]
+    high = max(float(torch.quantile(some, 0.998)), 0.3 * float(truth.max()))
     ratio = 2.5 if one["specimen"] != "pollen" else 1.0
     axes = figure.subplots(2, len(names), height_ratios=(truth.shape[1], ratio * truth.shape[0]))
     for column, name in enumerate(names):
         volume = volumes[name].float()
         # The scale that brings it nearest to the truth, as PSNR has it.
         volume = volume * ((truth * volume).sum() / volume.square().sum().clamp(min=1e-12))
-        high = float(torch.quantile(truth.flatten()[:: max(1, truth.numel() // 1_000_000)], 0.998))
         for row, part in enumerate((volume[z], volume[:, y])):
             axis = axes[row][column]
             aspect = ratio if row else 1.0
-            axis.imshow(part.numpy(), cmap="gray", vmin=0, vmax=high or 1.0, aspect=aspect)
+            axis.imshow(part.numpy(), cmap="gray", vmin=0, vmax=high, aspect=aspect)
             axis.set_axis_off()
         axes[0][column].set_title(_title(one, name), fontsize=9)
 

@@ -30,11 +30,21 @@ def save(folder: Path, report: dict[str, Any], pictures: Pictures) -> list[Path]
     """
     folder.mkdir(parents=True, exist_ok=True)
     numbers, tables = folder / NUMBERS, folder / TABLES
-    text = json.dumps(report, indent=1, allow_nan=False)
+    text = json.dumps(_rounded(report), allow_nan=False)
+    text = text.replace('{"specimen"', '\n{"specimen"')  # a line for each condition
     numbers.write_text(text + "\n", encoding="utf-8")
     tables.write_text(f"# Quality\n\n{markdown(report)}", encoding="utf-8")
     torch.save(pictures, folder / VOLUMES)
     return [numbers, tables, *draw_figures(report, pictures, folder)]
+
+
+def _rounded(value: Any) -> Any:
+    """Return the same with floats of six digits: more is noise."""
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def load(folder: Path) -> tuple[dict[str, Any], Pictures]:

@@ -55,7 +55,10 @@ def _notes() -> list[str]:
         "wavelength 5 % too high. Mean over the seeds ± half the 95 % interval. *Best*: the value "
         "of the knob with the highest PSNR, seed by seed, as if the truth were known. FSC: length "
         "down to which the Fourier shell correlation with the truth exceeds 0.5. Times are "
-        "medians, in turns, of a call on the same image; that of a stop includes finding it.",
+        "the shortest of some calls in turns on the first specimen; that of a stop includes "
+        "finding it. Filters and linear inverses get the image less its background; other "
+        "packages, which know neither edges nor background, that image continued by reflection, "
+        "and the same PSF.",
         "",
         "The pollen's image was made by others with the PSF that restores it, on the same grid: "
         "it is kinder than the simulated ones, and there is one noisy image of it.",

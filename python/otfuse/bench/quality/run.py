@@ -143,19 +143,28 @@ def time_again(
     data: Path | None = None,
     progress: Callable[[str], None] = lambda name: None,
 ) -> None:
-    """Measure the times of a report's conditions on this machine and put them in their places."""
+    """Measure the times of a report's methods on this machine and put them in their places.
+
+    Images of one microscope have one shape, so each method is timed once for all of them, on the
+    first; where a stop rule ends depends on the image a little.
+    """
     report["machine"] = machine()
+    groups: dict[str, list[dict[str, Any]]] = {}
     for one in report["conditions"]:
-        condition = Condition(**{key: one[key] for key in asdict(Condition(""))})
-        progress(f"times of {condition.name}")
-        scene = _scene(condition, SIZES[report["size"]], data)
-        seen = Observation(scene.image(0), scene.psfs[condition.optics], scene.background)
-        methods = [m for m in _methods(condition) if m.name in one["methods"]]
-        for name, values in _times(methods, seen).items():
-            one["methods"][name]["seconds"] = values
-        for method in methods:
-            for rule, took in _stop_times(method, seen).items():
-                one["methods"][method.name]["stops"][rule]["seconds"] = took
+        groups.setdefault(one["modality"], []).append(one)
+    for modality, ones in groups.items():
+        progress(f"times, {modality}")
+        kinds = [Condition(**{key: one[key] for key in asdict(Condition(""))}) for one in ones]
+        scene = _scene(kinds[0], SIZES[report["size"]], data)
+        seen = Observation(scene.image(0), scene.psfs["exact"], scene.background)
+        methods = {method.name: method for kind in kinds for method in _methods(kind)}
+        times = _times(list(methods.values()), seen)
+        stops = {name: _stop_times(method, seen) for name, method in methods.items()}
+        for one in ones:
+            for name, found in one["methods"].items():
+                found["seconds"] = times[name]
+                for rule, stopped in found["stops"].items():
+                    stopped["seconds"] = stops[name][rule]
     report["bars"] = bars(report["conditions"])
 
 
@@ -280,7 +289,7 @@ def _times(methods: Sequence[Method], seen: Observation) -> dict[str, list[float
     """Return the seconds that each value of the knob takes, in turns, without looks at the run.
 
     Where time grows with the knob, a call of the first value and one of ten iterations more are
-    timed, and the line through their medians holds for all values.
+    timed, and the line through the shortest of each holds for all values.
     """
     ends = {m.name: (m.values[0], m.values[0] + 10.0) for m in methods}
     took: dict[str, list[list[float]]] = {m.name: [[], []] for m in methods}
@@ -294,8 +303,8 @@ def _times(methods: Sequence[Method], seen: Observation) -> dict[str, list[float
     lines = {}
     for method in methods:
         first, later = took[method.name]
-        base = statistics.median(first)
-        slope = max(0.0, statistics.median(later) - base) / 10 if later else 0.0
+        base = min(first)
+        slope = max(0.0, min(later) - base) / 10 if later else 0.0
         start = method.values[0]
         lines[method.name] = [base + slope * (value - start) for value in method.values]
     return lines

@@ -27,9 +27,15 @@ _GAIN, _OFFSET = 2.0, 100.0
 
 
 def command_bar(specimen: str = "filaments", shape: tuple[int, int, int] = SHAPE) -> dict[str, Any]:
-    """Return what `otfuse deconvolve` makes of 100 photons, told nothing but the file."""
-    truth, light = scenes.recorded(specimen, "widefield", shape, margin=_MARGIN, fine=_FINE)
-    scenes.fine_psf.cache_clear()
+    """Return what `otfuse deconvolve` makes of 100 photons, told nothing but the file.
+
+    The emitters lie at the coverslip: no metadata tell the depth.
+    """
+    truth, light = scenes.recorded(
+        specimen, "widefield", shape, margin=_MARGIN, fine=_FINE, depth=0.0
+    )
+    box = scenes.inner(shape, _MARGIN)
+    truth, light = truth[box], light[box]
     expected = light * (PEAK / float(light.max())) + scenes.BACKGROUND
     caught = torch.poisson(expected, generator=torch.Generator().manual_seed(1))
     counts = simulate.camera(caught, gain=_GAIN, offset=_OFFSET, read_noise=scenes.READ_NOISE)

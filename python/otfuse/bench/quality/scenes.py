@@ -28,7 +28,8 @@ BACKGROUND = 5.0  # photons
 READ_NOISE = 1.0  # photons
 _GAIN, _OFFSET = 2.0, 100.0
 
-LENS = {"na": 1.2, "immersion_index": 1.33, "depth": 5.0}
+LENS = {"na": 1.2, "immersion_index": 1.33}
+DEPTH = 5.0  # below the coverslip, in the sample
 OPTICS: dict[str, dict[str, float]] = {
     "exact": {"wavelength": 0.525, "sample_index": 1.36},
     "off": {"wavelength": 0.525 * 1.05, "sample_index": 1.36 + 0.02},
@@ -72,10 +73,10 @@ def shape_of(shape: Sequence[int], margin: Sequence[int], fine: Sequence[int]) -
 
 
 @lru_cache(maxsize=3)
-def fine_psf(modality: str, field: Shape, voxel: tuple[float, ...]) -> Tensor:
+def fine_psf(modality: str, field: Shape, voxel: tuple[float, ...], depth: float) -> Tensor:
     """Return the vectorial PSF on the fine grid, as large as what the field can show of it."""
     draw, extra = MODALITIES[modality]
-    lens: dict[str, Any] = {**LENS, **OPTICS["exact"], **extra}
+    lens: dict[str, Any] = {**LENS, **OPTICS["exact"], **extra, "depth": depth}
     planes, rows, columns = default_extents(modality, field, voxel)
     return draw((planes, rows, columns), voxel, vectorial=True, **lens)
 
@@ -84,11 +85,10 @@ def default_extents(
     modality: str, field: Sequence[int], voxel: Sequence[float]
 ) -> tuple[int, int, int]:
     """Return the extents that `default_shape` proposes for these optics."""
-    lens = {"na": LENS["na"], "immersion_index": LENS["immersion_index"]}
     sheet = MODALITIES["lightsheet"][1] if modality == "lightsheet" else {}
     wavelength = OPTICS["exact"]["wavelength"]
     return psf.default_shape(
-        field, voxel, modality=modality, wavelength=wavelength, **lens, **sheet
+        field, voxel, modality=modality, wavelength=wavelength, **LENS, **sheet
     )
 
 
@@ -96,7 +96,7 @@ def restoring_psf(modality: str, optics: str, shape: Sequence[int]) -> Tensor:
     """Return the scalar model's PSF at the camera's voxels."""
     draw, extra = MODALITIES[modality]
     extents = default_extents(modality, shape, VOXEL)
-    return draw(extents, VOXEL, **LENS, **OPTICS[optics], **extra)
+    return draw(extents, VOXEL, **LENS, **OPTICS[optics], **extra, depth=DEPTH)
 
 
 def recorded(
@@ -106,6 +106,7 @@ def recorded(
     *,
     margin: Sequence[int] = MARGIN,
     fine: Sequence[int] = FINE,
+    depth: float = DEPTH,
 ) -> tuple[Tensor, Tensor]:
     """Return the specimen and its light at the camera's voxels, surroundings included.
 
@@ -118,7 +119,7 @@ def recorded(
     size = math.prod(n * d for n, d in zip(field, voxel, strict=True))
     count = {} if density is None else {"count": max(2, round(density * size))}
     truth = draw(field, voxel=voxel, **options, **count)
-    kernel = fine_psf(modality, field, voxel)
+    kernel = fine_psf(modality, field, voxel, depth)
     # Zeros beyond the far faces, half a PSF wide, keep periodic images apart.
     pads = [side for k in reversed(kernel.shape) for side in (0, k // 2)]
     light = fft_convolve(torch.nn.functional.pad(truth, pads), kernel)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from otfuse.bench.quality import command_bar, load, run_quality, save, time_again
+from otfuse.bench.quality import SPECIMENS, command_bar, load, run_quality, save, time_again
 
 HERE = Path(__file__).resolve().parent
 SHARED = Path(os.environ.get("OTFUSE_SHARED", HERE.parents[1] / "shared"))
@@ -52,7 +52,7 @@ def main() -> int:
         time_again(report, data, say)
     if arguments.only == "command" or not (arguments.only or arguments.no_command):
         say("otfuse deconvolve")
-        report["command_bars"] = [command_bar()]
+        report["command_bars"] = [command_bar(name) for name in SPECIMENS]
     save(arguments.output, report, pictures)
     return 0
 

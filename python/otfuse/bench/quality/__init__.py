@@ -5,10 +5,12 @@ from .command import command_bar
 from .files import load, save
 from .report import markdown
 from .run import CONDITIONS, SIZES, Condition, run_quality, time_again
+from .scenes import SPECIMENS
 
 __all__ = [
     "CONDITIONS",
     "SIZES",
+    "SPECIMENS",
     "Condition",
     "command_bar",
     "load",

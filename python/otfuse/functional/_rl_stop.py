@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from otfuse import _checks, ops
+from otfuse import ops
+from otfuse.functional._photons import Camera
 from otfuse.functional._rl_run import NAME, Run
 
 STOPS = ("idiv", "held_out", "gradient_consensus")
@@ -21,30 +21,17 @@ _PATIENCE = 5  # iterations without a better one after which the best is taken
 _CONSENSUS = 0.01  # share of voxels that go on below which "gradient_consensus" stops
 
 
-@dataclass(frozen=True)
-class Camera:
-    """Counts per photon, and counts without light."""
-
-    gain: float
-    offset: float
-
-
 def known_camera(stop: str | None, gain: float | None, offset: float | None) -> Camera | None:
     """The camera, where `stop` needs one."""
     if stop not in ("held_out", "gradient_consensus"):
         return None
-    for name, value in (("gain", gain), ("offset", offset)):
-        if value is None:
-            raise ValueError(
-                f"{NAME}: stop {stop!r} must know the camera's gain= and offset=, got no {name}; "
-                "it splits photons, and counts are photons * gain + offset"
-            )
-    camera = Camera(
-        _checks.finite_number(NAME, "gain", gain), _checks.finite_number(NAME, "offset", offset)
-    )
-    if camera.gain <= 0:
-        raise ValueError(f"{NAME}: gain must be positive, got {camera.gain:g}")
-    return camera
+    if gain is None or offset is None:
+        name = "gain" if gain is None else "offset"
+        raise ValueError(
+            f"{NAME}: stop {stop!r} must know the camera's gain= and offset=, got no {name}; "
+            "it splits photons, and counts are photons * gain + offset"
+        )
+    return Camera.checked(NAME, gain, offset)
 
 
 def flattened(divergence: Tensor, span: int) -> bool:
@@ -56,17 +43,9 @@ def flattened(divergence: Tensor, span: int) -> bool:
 
 
 def _split(image: Tensor, camera: Camera, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Two images of a share of the photons and of the rest; hidden pixels stay negative.
-
-    Each is scaled to all the photons. What Poisson noise gave is divided by lot: the two are
-    independent (binomial thinning).
-    """
-    photons = ((image - camera.offset) / camera.gain).round().clamp(min=0)
-    generator = torch.Generator(image.device).manual_seed(seed)
-    first = torch.binomial(photons, torch.full_like(photons, share), generator)
-    parts = ((first, share), (photons - first, 1 - share))
-    one, two = (torch.where(image < 0, -1, part * (camera.gain / s)) for part, s in parts)
-    return one, two
+    """A share of the photons and the rest; hidden pixels stay negative."""
+    one, two = camera.split(image, share, seed)
+    return torch.where(image < 0, -1, one), torch.where(image < 0, -1, two)
 
 
 def held_out_count(run: Run, start: Tensor, n_iters: int, camera: Camera, seed: int) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor
 from otfuse import _checks
 from otfuse.functional._arrays import back_to_kind, to_tensor, working_dtype
 from otfuse.functional._geometry import next_fast_shape
+from otfuse.functional._photons import Camera
 from otfuse.functional.fft_convolve import fft_convolve
 from otfuse.functional.richardson_lucy import richardson_lucy
 
@@ -42,8 +43,7 @@ class _Split:
     seen: Tensor
     held: Tensor
     mask: Tensor
-    offset: float
-    gain: float
+    camera: Camera
     share: float
 
 
@@ -168,10 +168,10 @@ class _Trial:
     def _surprise(self, estimate: Tensor, psf: Tensor) -> Tensor:
         """Negative log-likelihood of the held-out photons, in nats, up to a constant."""
         s = self.split
-        expected = fft_convolve(estimate, psf) + (self.background - s.offset)
-        light = expected.clamp(min=1e-6 * s.gain)
+        expected = fft_convolve(estimate, psf) + (self.background - s.camera.offset)
+        light = expected.clamp(min=1e-6 * s.camera.gain)
         terms = s.mask * (light - s.held * light.log())
-        return terms.double().sum() * ((1 - s.share) / s.gain)
+        return terms.double().sum() * ((1 - s.share) / s.camera.gain)
 
     def surprise(self, place: Tensor, n_iters: int) -> Tensor:
         """After `n_iters` iterations; differentiable in the place."""
@@ -233,32 +233,25 @@ def _split(
     image: Tensor, extents: tuple[int, ...], gain: float, offset: float, share: float, seed: int
 ) -> _Split:
     """Both parts at full exposure, at the origin of a grid as large as the estimate."""
-    gain, offset, share = (
-        _checks.finite_number(_NAME, name, value)
-        for name, value in (("gain", gain), ("offset", offset), ("share", share))
-    )
-    if gain <= 0:
-        raise ValueError(f"{_NAME}: gain must be positive, got {gain:g}")
+    camera = Camera.checked(_NAME, gain, offset)
+    share = _checks.finite_number(_NAME, "share", share)
     if not 0 < share < 1:
         raise ValueError(f"{_NAME}: share must be between 0 and 1, got {share:g}")
-    photons = ((image - offset) / gain).round().clamp(min=0)
-    if not bool(photons.any()):
+    if not bool(camera.photons(image).any()):
         raise ValueError(
             f"{_NAME}: image must hold photons above offset {offset:g}, got none; "
             "counts are photons * gain + offset"
         )
-    generator = torch.Generator(image.device).manual_seed(seed)
-    seen = torch.binomial(photons, torch.full_like(photons, share), generator)
+    seen, held = camera.split(image, share, seed)
     grid = next_fast_shape([n + k - 1 for n, k in zip(image.shape, extents, strict=True)])
     pads = [p for g, n in zip(grid[::-1], image.shape[::-1], strict=True) for p in (0, g - n)]
 
     def padded(part: Tensor) -> Tensor:
         return torch.nn.functional.pad(part, pads)
 
-    first = (seen / share * gain + offset).clamp(min=0)
-    held = (photons - seen) / (1 - share) * gain
+    first = (seen + camera.offset).clamp(min=0)
     mask = padded(torch.ones_like(image))
-    return _Split(padded(first), padded(held), mask, offset, gain, share)
+    return _Split(padded(first), padded(held), mask, camera, share)
 
 
 def _grid(count: int, scan: int) -> list[Tensor]:

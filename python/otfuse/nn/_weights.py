@@ -1,16 +1,68 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Filling a network from named arrays, or saying what is missing and what is too much."""
+"""A network's weights: kept in a file of ours, filled from named arrays, or what is wrong."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
+from otfuse.io.weights import read_weights, write_weights
+
 _LISTED = 6
+
+
+class SavedNetwork(nn.Module):
+    """A network whose weights are kept with what builds it again."""
+
+    model: ClassVar[str]  # its name in files and on the command line
+
+    @property
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """What the constructor takes to build this network again, as JSON can hold it."""
+
+    def save(self, path: str | Path, *, overwrite: bool = False, **record: Any) -> None:
+        """Write the weights to a `.safetensors` file that `from_pretrained` reads.
+
+        Parameters
+        ----------
+        path : str or Path
+        overwrite : bool
+            Whether an existing file may be replaced.
+        **record
+            Kept with them: anything that JSON can hold.
+
+        Raises
+        ------
+        OSError
+            If the folder is missing or not writable, or the file exists.
+        """
+        arrays = {name: values.cpu().numpy() for name, values in self.state_dict().items()}
+        whole = {**record, "model": self.model, "options": self.options}
+        write_weights(path, arrays, whole, overwrite=overwrite)
+
+    @classmethod
+    def read_saved(cls, path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays and options of a file that `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, or holds the weights of another network.
+        """
+        arrays, record = read_weights(path)
+        if record.get("model") != cls.model:
+            raise ValueError(
+                f"{cls.__name__}: weights must be those of an {cls.__name__}, got {path} with the "
+                f"weights of {record.get('model', 'an unknown network')!r}"
+            )
+        return arrays, dict(record.get("options", {}))
 
 
 def fill(

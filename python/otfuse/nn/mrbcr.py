@@ -13,10 +13,9 @@ from torch.nn.functional import pad
 from otfuse import _checks
 from otfuse.functional._arrays import back_to_kind, to_tensor
 from otfuse.io.tf_checkpoint import read_tf_checkpoint
-from otfuse.io.weights import read_weights, write_weights
 from otfuse.nn._mrbcr_frequency import Frequency
 from otfuse.nn._mrbcr_published import Published, from_keras, keras_names
-from otfuse.nn._weights import fill
+from otfuse.nn._weights import SavedNetwork, fill
 
 _SMALLEST = 16
 _COARSEST = 4
@@ -24,7 +23,7 @@ _COARSEST = 4
 _NOT_WEIGHTS = ("save_counter",)
 
 
-class MRBCR(nn.Module):
+class MRBCR(SavedNetwork):
     """m-rBCR: restores an image at three scales (all, a half and a quarter of its pixels).
 
     As published: a network for each pixel with 3x3 fusion between the scales, then a small dense
@@ -52,6 +51,8 @@ class MRBCR(nn.Module):
     ----------
     Li, Kudryashev & Yakimovich, ECCV 2024; Li et al., DeBCR, for four of the released weights.
     """
+
+    model = "mrbcr"
 
     def __init__(
         self, *, frequency: bool = False, psf: Any = None, channels: int = 16, bands: int = 4
@@ -151,13 +152,7 @@ class MRBCR(nn.Module):
             are missing and those that are too many.
         """
         if Path(path).suffix == ".safetensors":
-            arrays, record = read_weights(path)
-            if record.get("model") != "mrbcr":
-                raise ValueError(
-                    f"MRBCR: weights must be those of an MRBCR, got {path} with the weights of "
-                    f"{record.get('model', 'an unknown network')!r}"
-                )
-            options = dict(record.get("options", {}))
+            arrays, options = cls.read_saved(path)
             if "psf" in options:  # kept by its extents; its values are among the weights
                 options["psf"] = torch.ones(options["psf"])
             network = cls(**options)
@@ -187,26 +182,6 @@ class MRBCR(nn.Module):
         options: dict[str, Any] = {"frequency": True, "channels": channels, "bands": bands}
         psf = dict(self.named_buffers()).get("body.psf0")
         return options if psf is None else {**options, "psf": list(psf.shape)}
-
-    def save(self, path: str | Path, *, overwrite: bool = False, **record: Any) -> None:
-        """Write the weights to a `.safetensors` file that `from_pretrained` reads.
-
-        Parameters
-        ----------
-        path : str or Path
-        overwrite : bool
-            Whether an existing file may be replaced.
-        **record
-            Kept with them: anything that JSON can hold.
-
-        Raises
-        ------
-        OSError
-            If the folder is missing or not writable, or the file exists.
-        """
-        arrays = {name: values.cpu().numpy() for name, values in self.state_dict().items()}
-        whole = {**record, "model": "mrbcr", "options": self.options}
-        write_weights(path, arrays, whole, overwrite=overwrite)
 
 
 def _check_psf(psf: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from otfuse import _checks
 from otfuse.functional import pack_rln_weights, rln
 from otfuse.functional._arrays import back_to_kind, to_tensor
 from otfuse.io.tf_checkpoint import read_tf_checkpoint
-from otfuse.io.weights import read_weights, write_weights
 from otfuse.nn._batch_norm import BatchNorm
 from otfuse.nn._rl_steps import GRADIENTS, divide, multiply
 from otfuse.nn._rln_layers import (
@@ -26,7 +25,7 @@ from otfuse.nn._rln_layers import (
     gaussians,
 )
 from otfuse.nn._rln_weights import from_published
-from otfuse.nn._weights import fill
+from otfuse.nn._weights import SavedNetwork, fill
 
 MERGES = ("concatenated", "averaged")
 
@@ -38,7 +37,7 @@ class Restored(NamedTuple):
     estimate: Tensor  # (batch, 1, z, y, x): image * back projection of the half resolution's ratio
 
 
-class RLN(nn.Module):
+class RLN(SavedNetwork):
     """The Richardson-Lucy Network: two Richardson-Lucy steps with learned blurs, 15 968 parameters.
 
     A first estimate is made at half resolution, a second one at full resolution: each blurs the
@@ -67,6 +66,8 @@ class RLN(nn.Module):
     ----------
     Li et al., Nat. Methods 19, 1427 (2022).
     """
+
+    model = "rln"
 
     def __init__(
         self,
@@ -116,13 +117,8 @@ class RLN(nn.Module):
             are missing and those that are too many.
         """
         if Path(path).suffix == ".safetensors":
-            arrays, record = read_weights(path)
-            if record.get("model") != "rln":
-                raise ValueError(
-                    f"RLN: weights must be those of an RLN, got {path} with the weights of "
-                    f"{record.get('model', 'an unknown network')!r}"
-                )
-            options = {**record.get("options", {}), **options}
+            arrays, saved = cls.read_saved(path)
+            options = {**saved, **options}
         else:
             arrays = from_published(read_tf_checkpoint(path))
         network = cls(**options)
@@ -138,26 +134,6 @@ class RLN(nn.Module):
             "gradients": self.gradients,
             "merge": self.merge,
         }
-
-    def save(self, path: str | Path, *, overwrite: bool = False, **record: Any) -> None:
-        """Write the weights to a `.safetensors` file that `from_pretrained` reads.
-
-        Parameters
-        ----------
-        path : str or Path
-        overwrite : bool
-            Whether an existing file may be replaced.
-        **record
-            Kept with them: anything that JSON can hold.
-
-        Raises
-        ------
-        OSError
-            If the folder is missing or not writable, or the file exists.
-        """
-        arrays = {name: values.cpu().numpy() for name, values in self.state_dict().items()}
-        whole = {**record, "model": "rln", "options": self.options}
-        write_weights(path, arrays, whole, overwrite=overwrite)
 
     @property
     def inner_views(self) -> int:

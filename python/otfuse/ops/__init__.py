@@ -2,6 +2,7 @@
 """Torch's view of the compiled core: custom operators under ``torch.ops.otfuse``."""
 
 from otfuse.ops import (  # noqa: F401  the bodies of the CUDA ops, registered by importing them
+    conv_thin_cuda,
     fft_convolve_cuda,
     richardson_lucy_cuda,
     rl_pointwise_cuda,

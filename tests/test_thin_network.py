@@ -21,12 +21,14 @@ SHAPES = {  # of the weights of each layer
     "dense.0": (6, 3, 1, 1),
     "dense.1": (4, 6, 1, 1),
     "point": (5, 7, 1, 1),
+    "parted": (5, 7, 3, 3),
+    "folded": (1, 2, 5, 1),
     "last": (1, 11, 9, 9),
 }
 
 
 def build() -> tuple[ThinProgram, list[int]]:
-    """Every kind of step, scales 1, 1/2 and 1/4; and the code for three outputs."""
+    """Every kind of step, scales 1, 1/2 and 1/4; and the code for four outputs."""
     program = ThinProgram()
     a = program.conv("first", [program.image], 3, activation="relu")
     b = program.pixel_mlp(["dense.0", "dense.1"], a, 4)
@@ -36,7 +38,9 @@ def build() -> tuple[ThinProgram, list[int]]:
     e = program.resize(program.resize(program.resize(c, 1), 0), 1)
     f = program.resize(e, 0)
     g = program.conv("last", [f, d, program.image, program.image], 1, added=program.image)
-    return program, program.code([g, e, coarse])
+    h = program.conv("parted", [a, b], 5, activation="relu", activated=2)
+    i = program.conv("folded", [program.part(h, 1, 2)], 1, start=program.part(h, 4, 1))
+    return program, program.code([g, e, coarse, i])
 
 
 def expected(image: Tensor, weights: dict[str, Tensor]) -> list[Tensor]:
@@ -54,7 +58,9 @@ def expected(image: Tensor, weights: dict[str, Tensor]) -> list[Tensor]:
     coarse = b[..., ::4, ::4]
     e = resize(resize(resize(c, 0.5), 2), 0.5)
     g = conv("last", [resize(e, 2), resize(coarse, 4), image, image], added=image)
-    return [g, e, coarse]
+    h = conv("parted", [a, b])
+    h = torch.cat([h[:, :2].relu(), h[:, 2:]], 1)
+    return [g, e, coarse, h[:, 4:] + conv("folded", [h[:, 1:3]])]
 
 
 def draw(
@@ -118,7 +124,9 @@ def test_mrbcr_is_the_same_with_and_without_gradients(rng: np.random.Generator) 
         (lambda code: [*code, 0], "end after its steps"),
         (lambda code: [*code[:1], 2, *code[2:]], "give each layer the channels"),
         (lambda code: [*code[:2], 1, *code[3:]], "convolve at one scale"),
-        (lambda code: [*code[:-8], 99, *code[-7:]], "hold a number from 0 to 2"),
+        (lambda code: [*code[:-10], 99, *code[-9:]], "hold a number from 0 to 3"),
+        (lambda code: [*code[:-9], code[-1], *code[-8:]], "write whole buffers"),
+        (lambda code: [*code[:-7], 1, *code[-6:]], "start from a buffer like the one it makes"),
     ],
 )
 def test_rejects(change: object, message: str, rng: np.random.Generator) -> None:
@@ -126,6 +134,25 @@ def test_rejects(change: object, message: str, rng: np.random.Generator) -> None
     program, code = build()
     with pytest.raises(ValueError, match=f"^thin_network: program must {message}"):
         thin_network(image, change(code), program.layers, weights)
+
+
+@pytest.mark.parametrize(
+    ("first", "channels", "as_output", "message"),
+    [
+        (2, 2, False, "keep a part inside its buffer"),
+        (0, 3, True, "give out whole buffers"),
+    ],
+)
+def test_rejects_parts(
+    first: int, channels: int, as_output: bool, message: str, rng: np.random.Generator
+) -> None:
+    image, weights = draw(rng, (1, 1, 8, 8), torch.float32)
+    program = ThinProgram()
+    a = program.conv("first", [program.image], 3)
+    part = program.part(a, first, channels)
+    code = program.code([part if as_output else a])
+    with pytest.raises(ValueError, match=f"^thin_network: program must {message}"):
+        thin_network(image, code, program.layers, weights)
 
 
 def test_rejects_missing_parameters(rng: np.random.Generator) -> None:

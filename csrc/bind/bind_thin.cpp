@@ -52,6 +52,7 @@ void conv_thin(bool is_double, int64_t batch, Triple extent,
     p.weight = to_pointer<const real_t>(weight);
     p.bias = to_pointer<const real_t>(bias);
     p.activation = act;
+    p.activated = channels_out;
     p.out = to_pointer<real_t>(out);
     p.out_channel_stride = p.extent.count();
     p.out_batch_stride = channels_out * p.out_channel_stride;

@@ -19,8 +19,8 @@ struct ThinSource {
   int64_t channels, batch_stride, channel_stride;
 };
 
-// out = activation(bias + weight * (sources side by side + added)), zeros beyond the
-// edges.
+// out = activation(start + bias + weight * (sources side by side + added)), zeros beyond
+// the edges.
 template <class real_t>
 struct ConvThinParams {
   int64_t batch;
@@ -28,11 +28,13 @@ struct ConvThinParams {
   std::vector<ThinSource<real_t>> sources;
   ThinSource<real_t>
       added;  // one channel, added to every channel of the input; or no data
+  ThinSource<real_t> start;  // of the output's channels; or no data
   int64_t channels_in, channels_out;
   Extents kernel;        // odd
   const real_t* weight;  // (channels_out, channels_in, kernel)
   const real_t* bias;    // (channels_out); none: 0
   Activation activation;
+  int64_t activated;  // output channels that it applies to, the first ones
   real_t* out;
   int64_t out_batch_stride, out_channel_stride;
   int threads;

@@ -12,7 +12,9 @@ namespace otfuse {
 
 struct ThinBuffer {
   int64_t channels;
-  int level;  // its extents are those of the image over 2^level
+  int level;   // its extents are those of the image over 2^level
+  int parent;  // the buffer that it is a part of, from channel `first` on; -1: none
+  int64_t first;
 };
 
 enum class StepKind {
@@ -26,7 +28,9 @@ struct ThinStep {
   StepKind kind;
   int out;
   int added;  // a buffer of one channel, added to all of the input; -1: none
+  int start;  // a buffer that the sums of a convolution start from; -1: none
   Activation activation;
+  int64_t activated;      // output channels that it applies to, the first ones
   int parameter, layers;  // the first of its weights and biases, in turn
   std::vector<int> sources;
 };
@@ -41,6 +45,8 @@ struct ThinProgram {
   // Throws std::invalid_argument where it does not make sense.
   explicit ThinProgram(const std::vector<int64_t>& code);
 
+  // The buffer that holds this one.
+  int whole(int buffer) const;
   Extents extent(int buffer, const Extents& image) const;
   // Elements from one channel to the next: an odd number of cache lines, so that channels
   // do not compete for the same ones.

@@ -218,17 +218,39 @@ class ThinWorker {
     const Extents& n = p_.extent;
     const int64_t columns = std::min(cut_.columns, n.x - x_);
     for (int64_t channel = 0; channel < k_.channels_out; ++channel) {
-      const V bias = broadcast(p_.bias == nullptr ? real_t(0) : p_.bias[channel]);
+      const Finish made = finish_of(channel, z, y_);
       for (int64_t row = 0; row < rows; ++row) {
-        real_t* out = p_.out + batch_ * p_.out_batch_stride +
-                      channel * p_.out_channel_stride + (z * n.y + y_ + row) * n.x;
         const real_t* from = sums + (channel * cut_.rows + row) * cut_.stride;
         for (int64_t x = 0; x < columns; x += kLanes) {
-          store_clipped(out, x_ + x, n.x,
-                        activate<real_t>(p_.activation, load_aligned(from + x) + bias));
+          made(row * n.x, x_ + x, n.x, load_aligned(from + x));
         }
       }
     }
+  }
+
+  // What happens to the sums of a channel, from row y of plane z on.
+  struct Finish {
+    V bias;
+    Activation activation;
+    const real_t* start;
+    real_t* out;
+
+    OTFUSE_HD void operator()(int64_t row, int64_t x, int64_t nx, V sum) const {
+      sum += bias;
+      if (start != nullptr) sum += load_clipped(start + row, x, nx);
+      store_clipped(out + row, x, nx, activate<real_t>(activation, sum));
+    }
+  };
+
+  Finish finish_of(int64_t channel, int64_t z, int64_t y) const {
+    const int64_t at = (z * p_.extent.y + y) * p_.extent.x;
+    const real_t* start = p_.start.data;
+    if (start != nullptr) {
+      start += batch_ * p_.start.batch_stride + channel * p_.start.channel_stride + at;
+    }
+    return {broadcast(p_.bias == nullptr ? real_t(0) : p_.bias[channel]),
+            channel < p_.activated ? p_.activation : Activation::kNone, start,
+            p_.out + batch_ * p_.out_batch_stride + channel * p_.out_channel_stride + at};
   }
 
   struct Piece {
@@ -243,10 +265,7 @@ class ThinWorker {
     const int64_t step = piece.block.width * piece.vectors * kLanes;
     const int64_t rows = std::min<int64_t>(kTile, n.y - piece.y);
     for (int c = 0; c < piece.block.valid; ++c) {
-      const int64_t channel = piece.block.first + c;
-      const V bias = broadcast(p_.bias == nullptr ? real_t(0) : p_.bias[channel]);
-      real_t* out = p_.out + batch_ * p_.out_batch_stride +
-                    channel * p_.out_channel_stride + (piece.z * n.y + piece.y) * n.x;
+      const Finish made = finish_of(piece.block.first + c, piece.z, piece.y);
       for (int i = 0; i < piece.vectors; ++i) {
         const real_t* at = sums_ + (c * piece.vectors + i) * kLanes;
         V m[kPoints], y[kTile];
@@ -258,10 +277,7 @@ class ThinWorker {
           filter_output<kPoints, kTile, real_t>(m, y);
         }
         unroll<kTile>([&](auto row) OTFUSE_LAMBDA {
-          if (row < rows) {
-            store_clipped(out + row * n.x, piece.x + i * kLanes, n.x,
-                          activate<real_t>(p_.activation, y[row] + bias));
-          }
+          if (row < rows) made(row * n.x, piece.x + i * kLanes, n.x, y[row]);
         });
       }
     }

@@ -40,7 +40,8 @@ Lanes<real_t> activate(Activation activation, const Lanes<real_t>& v) {
 template <class real_t>
 struct ThinCut {
   static constexpr int kLanes = Simd<real_t>::kLanes;
-  static constexpr int64_t kWidest = 384, kColumns = 256;  // lines stay in the L2 cache
+  // Lines of a job stay in the L2 cache; long ones are read from memory in long pieces.
+  static constexpr int64_t kWidest = 384, kColumns = 256, kStagedBytes = 384 << 10;
   static constexpr int64_t kBandBytes = 1 << 18;
   static constexpr int64_t kFoldedRows = 64;  // rows at the ends of a band are made twice
 
@@ -51,7 +52,7 @@ struct ThinCut {
   int64_t slot;            // reals of one plane's lines
 
   ThinCut(const ThinKernel<real_t>& k, const Extents& n) {
-    columns = n.x <= kWidest ? n.x : kColumns;
+    columns = n.x <= kWidest ? n.x : columns_of_stripe(k, n.x);
     pad = round_up(k.kernel.x / 2);
     width = round_up(columns) + 2 * pad;
     stride = (width / kLanes | 1) * kLanes;  // odd: lines in a row share no cache set
@@ -66,6 +67,14 @@ struct ThinCut {
     bands = (n.y + rows - 1) / rows;
     stripes = (n.x + columns - 1) / columns;
     slot = lines * k.channels_in * stride;
+  }
+
+  // Stripes of one extent, as wide as may be.
+  static int64_t columns_of_stripe(const ThinKernel<real_t>& k, int64_t nx) {
+    const int64_t column = k.points * k.channels_in * int64_t(sizeof(real_t));
+    const int64_t most = std::max(kColumns, kStagedBytes / column);
+    const int64_t stripes = (nx + most - 1) / most;
+    return round_up((nx + stripes - 1) / stripes);
   }
 
   static int64_t round_up(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }

@@ -84,7 +84,13 @@ class ThinNetwork {
     ThinSource<real_t> source(int buffer) const {
       const ThinProgram& program = network.program_;
       const ThinNetworkParams<real_t>& p = network.p_;
-      const int64_t channels = program.buffers[size_t(buffer)].channels;
+      const ThinBuffer& part = program.buffers[size_t(buffer)];
+      const int64_t channels = part.channels;
+      if (part.parent >= 0) {
+        const ThinSource<real_t> whole = source(part.parent);
+        return {whole.data + part.first * whole.channel_stride, channels, 0,
+                whole.channel_stride};
+      }
       const int64_t pixels = program.extent(buffer, p.extent).count();
       if (buffer == 0) return {p.image + batch * pixels, 1, 0, pixels};
       for (size_t i = 0; i < p.outputs.size(); ++i) {
@@ -109,9 +115,14 @@ class ThinNetwork {
 
   void check(const ThinStep& step) const {
     int64_t taken = 0;
+    require(program_.whole(step.out) == step.out, "write whole buffers");
+    require(step.start < 0 || (program_.whole(step.start) != step.out &&
+                               level(step.start) == level(step.out) &&
+                               channels(step.start) == channels(step.out)),
+            "start from a buffer like the one it makes");
     for (int s : step.sources) {
       taken += channels(s);
-      require(s == 0 || s != step.out, "not overwrite what a step reads");
+      require(s == 0 || program_.whole(s) != step.out, "not overwrite what a step reads");
       if (step.kind == StepKind::kConv || step.kind == StepKind::kPixelMlp) {
         require(level(s) == level(step.out), "convolve at one scale");
       }
@@ -177,8 +188,10 @@ class ThinNetwork {
     p.extent = row_extent(step, program_.extent(step.out, p_.extent));
     for (int s : step.sources) p.sources.push_back(image.source(s));
     if (step.added >= 0) p.added = image.source(step.added);
+    if (step.start >= 0) p.start = image.source(step.start);
     p.bias = parameter(step.parameter + 1).data;
     p.activation = step.activation;
+    p.activated = step.activated;
     p.out = image.target(step.out);
     p.out_channel_stride = image.source(step.out).channel_stride;
     ThinWorker<real_t> worker(p, kernel, cut, scratch);

@@ -64,17 +64,28 @@ ThinProgram::ThinProgram(const std::vector<int64_t>& code) {
   const int64_t n_buffers = in.next(1, kMost);
   for (int64_t i = 0; i < n_buffers; ++i) {
     const int64_t channels = in.next(1, kMost);
-    buffers.push_back({channels, int(in.next(0, 16))});
+    const int level = int(in.next(0, 16)), parent = int(in.next(-1, i));
+    buffers.push_back({channels, level, parent, in.next(0, kMost)});
+    if (parent < 0) continue;
+    const ThinBuffer& whole = buffers[size_t(parent)];
+    if (whole.level != level || whole.channels < channels + buffers.back().first) {
+      refuse("keep a part inside its buffer");
+    }
   }
   const int64_t n_outputs = in.next(1, kMost);
-  for (int64_t i = 0; i < n_outputs; ++i) outputs.push_back(int(in.next(1, n_buffers)));
+  for (int64_t i = 0; i < n_outputs; ++i) {
+    outputs.push_back(int(in.next(1, n_buffers)));
+    if (whole(outputs.back()) != outputs.back()) refuse("give out whole buffers");
+  }
   const int64_t n_steps = in.next(1, kMost);
   for (int64_t i = 0; i < n_steps; ++i) {
     ThinStep step{};
     step.kind = StepKind(in.next(0, 4));
     step.out = int(in.next(1, n_buffers));
     step.added = int(in.next(-1, n_buffers));
+    step.start = int(in.next(-1, n_buffers));
     step.activation = Activation(in.next(0, 3));
+    step.activated = in.next(0, kMost);
     step.parameter = int(in.next(0, kMost));
     step.layers = int(in.next(0, kMost));
     const int64_t n_sources = in.next(1, kMost);
@@ -83,6 +94,11 @@ ThinProgram::ThinProgram(const std::vector<int64_t>& code) {
     steps.push_back(std::move(step));
   }
   if (!in.finished()) refuse("end after its steps");
+}
+
+int ThinProgram::whole(int buffer) const {
+  const int parent = buffers[size_t(buffer)].parent;
+  return parent < 0 ? buffer : whole(parent);
 }
 
 Extents ThinProgram::extent(int buffer, const Extents& image) const {
@@ -99,8 +115,10 @@ std::vector<int64_t> ThinProgram::place(const Extents& image) const {
   std::vector<int64_t> places(buffers.size() + 1, -1);
   std::vector<size_t> last(buffers.size(), 0);
   for (size_t i = 0; i < steps.size(); ++i) {
-    for (int s : steps[i].sources) last[size_t(s)] = i;
-    if (steps[i].added >= 0) last[size_t(steps[i].added)] = i;
+    for (int s : steps[i].sources) last[size_t(whole(s))] = i;
+    for (int s : {steps[i].added, steps[i].start}) {
+      if (s >= 0) last[size_t(whole(s))] = i;
+    }
   }
   Memory memory;
   for (size_t i = 0; i < steps.size(); ++i) {

@@ -24,7 +24,7 @@ class ThinProgram:
 
     def __init__(self) -> None:
         self.layers: list[str] = []  # names, in the order of the parameters
-        self._buffers = [(1, 0)]  # (channels, level)
+        self._buffers = [(1, 0, -1, 0)]  # channels, level; whose part, and from which channel on
         self._steps: list[list[int]] = []
 
     def conv(
@@ -34,14 +34,33 @@ class ThinProgram:
         channels: int,
         *,
         activation: str = "none",
+        activated: int | None = None,
         added: int | None = None,
+        start: int | None = None,
     ) -> int:
-        """A convolution of the sources side by side, `added` added to each channel of them."""
+        """A convolution of the sources side by side, `added` added to each channel of them.
+
+        Its sums start from those of the buffer `start`; only the first `activated` channels of the
+        result are activated (default: all).
+        """
         out = self._buffer(channels, self._buffers[sources[0]][1])
-        added = -1 if added is None else added
-        first = self._parameter(layer)
-        self._step(_CONV, out, sources, added, ACTIVATIONS.index(activation), first, 1)
+        self._step(
+            _CONV,
+            out,
+            sources,
+            added=-1 if added is None else added,
+            start=-1 if start is None else start,
+            activation=ACTIVATIONS.index(activation),
+            activated=channels if activated is None else activated,
+            first=self._parameter(layer),
+            layers=1,
+        )
         return out
+
+    def part(self, buffer: int, first: int, channels: int) -> int:
+        """Some of a buffer's channels, where they are: no step, nothing is copied."""
+        self._buffers.append((channels, self._buffers[buffer][1], buffer, first))
+        return len(self._buffers) - 1
 
     def pixel_mlp(self, layers: Sequence[str], source: int, channels: int) -> int:
         """Dense layers on every pixel, relu after each; their names have to be new ones."""
@@ -70,7 +89,7 @@ class ThinProgram:
         return [counts[0], *buffers, counts[1], *outputs, counts[2], *steps]
 
     def _buffer(self, channels: int, level: int) -> int:
-        self._buffers.append((channels, level))
+        self._buffers.append((channels, level, -1, 0))
         return len(self._buffers) - 1
 
     def _parameter(self, layer: str) -> int:
@@ -83,12 +102,16 @@ class ThinProgram:
         kind: int,
         out: int,
         sources: Sequence[int],
+        *,
         added: int = -1,
+        start: int = -1,
         activation: int = 0,
+        activated: int = 0,
         first: int = 0,
         layers: int = 0,
     ) -> None:
-        self._steps.append([kind, out, added, activation, first, layers, len(sources), *sources])
+        options = [added, start, activation, activated, first, layers]
+        self._steps.append([kind, out, *options, len(sources), *sources])
 
 
 def thin_network(

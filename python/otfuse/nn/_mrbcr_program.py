@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from otfuse.functional.thin_network import ThinProgram, thin_network
 
+_SCALES = (0, 2, 4)
 _DEPTH, _LINES, _BLOCKS, _UNITS = 12, 6, 4, 3
 _WIDTH, _GROWTH = 32, 4
 _WIDE = _WIDTH + _BLOCKS * _GROWTH
@@ -30,6 +31,9 @@ def run(network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     parameters = {
         name: p.detach().mT if p.ndim == 4 else p.detach() for name, p in network.named_parameters()
     }
+    for scale in _SCALES:
+        for k in range(_BLOCKS):
+            _split(parameters, f"branch.{scale}.blocks.{k}", _WIDTH + k * _GROWTH)
     z0, z2, z4 = thin_network(image.mT, code, layers, parameters)
     return z0.mT, z2.mT, z4.mT
 
@@ -45,7 +49,7 @@ def _program() -> tuple[list[str], list[int]]:
     y0 = program.conv("first.0", [u0, _fused(program, "fuse_pixel", [u0, r2], _WIDTH)], 1)
     outputs: list[int] = []
     above: list[int] = []  # the coarser scale's branch, at the extents of this one
-    for scale, level, y in ((4, 2, y4), (2, 1, y2), (0, 0, y0)):
+    for scale, level, y in zip(_SCALES[::-1], (2, 1, 0), (y4, y2, y0), strict=True):
         x = _fused(program, "fuse_branch", [y, *above], _WIDE) if above else y
         parts = _branch(program, scale, x)
         outputs.insert(0, program.conv(f"head.{scale}", parts, 1, added=y))
@@ -55,7 +59,7 @@ def _program() -> tuple[list[str], list[int]]:
 
 
 def _pixels(program: ThinProgram, level: int) -> int:
-    scale = (0, 2, 4)[level]
+    scale = _SCALES[level]
     image = program.image if level == 0 else program.pick(program.image, level)
     return program.pixel_mlp([f"pixel.{scale}.{k}" for k in range(_DEPTH)], image, _WIDTH)
 
@@ -73,8 +77,30 @@ def _branch(program: ThinProgram, scale: int, x: int) -> list[int]:
     parts = [x]
     for k in range(_BLOCKS):
         block, grown = f"{name}.blocks.{k}", list(parts)
+        shared = program.conv(
+            f"{block}.shared", parts, _UNITS * _GROWTH, activation="relu", activated=_GROWTH
+        )
         for i in range(_UNITS):
-            a = program.conv(f"{block}.a.{i}", grown, _GROWTH, activation="relu")
+            a = program.part(shared, i * _GROWTH, _GROWTH)
+            if i > 0:
+                added = grown[len(parts) :]
+                a = program.conv(f"{block}.own.{i}", added, _GROWTH, activation="relu", start=a)
             grown.append(program.conv(f"{block}.b.{i}", [a], _GROWTH))
         parts = [program.conv(f"{block}.squeeze", grown, _GROWTH), *parts]
     return parts
+
+
+def _split(parameters: dict[str, Tensor], block: str, channels: int) -> None:
+    """What a dense block's units take of the block's input becomes one layer, `shared`.
+
+    The input is then read once and not once for each unit; `own` is what a unit takes of the
+    units before it. The first unit has nothing else and is done, the others start from theirs.
+    """
+    units = [f"{block}.a.{i}" for i in range(_UNITS)]
+    weights = [parameters[f"{unit}.weight"] for unit in units]
+    biases = [parameters[f"{unit}.bias"] for unit in units]
+    parameters[f"{block}.shared.weight"] = torch.cat([w[:, :channels] for w in weights])
+    parameters[f"{block}.shared.bias"] = torch.cat(biases)
+    for i in range(1, _UNITS):
+        parameters[f"{block}.own.{i}.weight"] = weights[i][:, channels:]
+        parameters[f"{block}.own.{i}.bias"] = torch.zeros_like(biases[i])

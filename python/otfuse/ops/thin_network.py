@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """otfuse::thin_network: a program of thin-channel layers on images, without gradients.
 
-The program is a list of numbers: how many buffers, (channels, level) of each; how many outputs, the
-buffer of each; how many steps, and of each step: kind, out, added, activation, first parameter,
-layers, how many sources, the sources. `otfuse.functional.thin_network` writes it.
+The program is a list of numbers: how many buffers, of each channels, level, parent and its first
+channel there; how many outputs, the buffer of each; how many steps, of each kind, out, added,
+start, activation, channels activated, first parameter, layers, how many sources, the sources.
+`otfuse.functional.thin_network` writes it.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ def thin_network(
 
 def _outputs(image: Tensor, program: Sequence[int]) -> list[Tensor]:
     batch, _, ny, nx = image.shape
-    after = 1 + 2 * program[0]
+    after = 1 + 4 * program[0]
     made = []
     for buffer in program[after + 1 : after + 1 + program[after]]:
-        channels, level = program[1 + 2 * buffer : 3 + 2 * buffer]
+        channels, level = program[1 + 4 * buffer : 3 + 4 * buffer]
         made.append(image.new_empty((batch, channels, ny // 2**level, nx // 2**level)))
     return made
 

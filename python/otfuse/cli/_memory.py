@@ -55,7 +55,7 @@ def job_memory(loop_bytes: int, stack: Stack, dtype: str, masked: bool, shown: b
     nc, nz, ny, nx = stack.data.shape[1:]
     volume = nz * ny * nx
     length = batch_length(stack)
-    mapped = isinstance(stack.data.base, np.memmap) or isinstance(stack.data, np.memmap)
+    mapped = any(isinstance(a, np.memmap) for a in (stack.data, getattr(stack.data, "base", None)))
     held = 0 if mapped else stack.data.nbytes
     held += length * volume * (4 + masked)  # the image as float32, and its mask
     held += length * nc * volume * 4  # the results of all channels of a time point

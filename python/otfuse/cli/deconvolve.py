@@ -115,7 +115,7 @@ def report_image(stack: Stack, report: Report) -> None:
     name = stack.path.name if stack.path else "image"
     sizes = by_extents(stack.spatial_shape)
     counts = f", {nc} channels" * (nc > 1) + f", {nt} time points" * (nt > 1)
-    report.row("image", f"{name}: {sizes} (z, y, x){counts}, {stack.data.dtype}, {stack.kind} TIFF")
+    report.row("image", f"{name}: {sizes} (z, y, x){counts}, {stack.data.dtype}, {stack.format}")
     if any(stack.channel_names):
         report.row("", "channels " + ", ".join(stack.channel_label(c) for c in range(nc)))
     report.notes(stack.notes)

@@ -51,7 +51,7 @@ def info_command(
 def report_file(stack: Stack, report: Report) -> None:
     """Print name, axes, extents, dtype and channels."""
     nt, nc, nz, ny, nx = stack.data.shape
-    report.row("file", f"{stack.path} ({stack.kind} TIFF)")
+    report.row("file", f"{stack.path} ({stack.format})")
     report.row("axes", f"{stack.axes} (the file says {stack.file_axes})")
     report.notes(stack.notes)
     extents = {"T": nt, "C": nc, "Z": nz, "Y": ny, "X": nx}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Files: TIFF stacks with their axes, voxel size, optics and provenance."""
+"""Files: TIFF stacks and OME-Zarr with their axes, voxel size, optics and provenance."""
 
 from otfuse.io.camera import Saturation, auto_background, find_saturation, percentile
 from otfuse.io.percentiles import streamed_percentiles
@@ -9,25 +9,34 @@ from otfuse.io.rows import RowFile, write_rows
 from otfuse.io.stack import Optics, Stack
 from otfuse.io.target import check_target
 from otfuse.io.tf_checkpoint import read_tf_checkpoint
+from otfuse.io.volume import ChunkError, Volume, open_volume
 from otfuse.io.weights import read_weights, write_weights
 from otfuse.io.write import Written, write_stack
+from otfuse.io.zarr_write import create_volume
+from otfuse.io.zarr_writer import VolumeWriter, reopen_volume
 
 __all__ = [
+    "ChunkError",
     "Optics",
     "RowFile",
     "Saturation",
     "Stack",
+    "Volume",
+    "VolumeWriter",
     "Written",
     "auto_background",
     "check_target",
+    "create_volume",
     "find_provenance",
     "find_saturation",
+    "open_volume",
     "percentile",
     "provenance",
     "read_stack",
     "read_tf_checkpoint",
     "streamed_percentiles",
     "read_weights",
+    "reopen_volume",
     "write_rows",
     "write_stack",
     "write_weights",

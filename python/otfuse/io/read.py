@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
+from itertools import product
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +18,8 @@ import numpy as np
 from otfuse.io.axes import interpret_axes, to_tczyx
 from otfuse.io.imagej import imagej_channel_names, imagej_voxel, plain_pixel_size, resolution_tags
 from otfuse.io.ome import parse_ome
-from otfuse.io.stack import Stack
+from otfuse.io.stack import Pixels, Stack
+from otfuse.io.volume import Fetch, LazyPixels, Volume
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
@@ -51,7 +55,38 @@ def read_stack(path: str | Path, *, axes: str | None = None, mmap: bool = False)
     ValueError  if it is no complete TIFF, holds no image, or its axes are ambiguous or colours.
     TypeError  if its pixels are complex or no numbers.
     """
+
+    def read(tif: TiffFile, series: TiffPageSeries, letters: str) -> np.ndarray:
+        return to_tczyx(_pixels(tif, series, mmap), letters)
+
+    return _open(Path(path), axes, read)
+
+
+def open_tiff(path: str | Path, *, axes: str | None = None) -> Volume:
+    """Open a TIFF without reading its pixels; see `open_volume`.
+
+    What is stored plainly is mapped, what is compressed is decoded page by page.
+    """
     path = Path(path)
+
+    def keep(tif: TiffFile, series: TiffPageSeries, letters: str) -> LazyPixels:
+        return LazyPixels(_fetch(tif, series, path), letters, series.shape, series.dtype)
+
+    stack = _open(path, axes, keep)
+    nt, nc, nz, ny, nx = stack.data.shape
+    return Volume(
+        **{part.name: getattr(stack, part.name) for part in fields(Stack)},
+        location=str(path),
+        chunks=(1, 1, 1, ny, nx),
+        levels=((nt, nc, nz, ny, nx),),
+        options={"axes": axes},
+    )
+
+
+_Read = Callable[["TiffFile", "TiffPageSeries", str], Pixels]
+
+
+def _open(path: Path, axes: str | None, read: _Read) -> Stack:
     with path.open("rb"):  # the plain OSError of a file that is missing or not ours to read
         pass
     import tifffile
@@ -62,7 +97,7 @@ def read_stack(path: str | Path, *, axes: str | None = None, mmap: bool = False)
         with tif:
             with _damage_named(path):
                 found = list(tif.series)
-            stack = _read(tif, found, path, axes, mmap)
+            stack = _read(tif, found, path, axes, read)
     for message in messages:
         if any(word in message for word in _INCOMPLETE):
             raise _damaged(path, message)
@@ -89,7 +124,7 @@ def _damaged(path: Path, reason: str) -> ValueError:
 
 
 def _read(
-    tif: TiffFile, found: list[TiffPageSeries], path: Path, axes: str | None, mmap: bool
+    tif: TiffFile, found: list[TiffPageSeries], path: Path, axes: str | None, read: _Read
 ) -> Stack:
     if not found or not found[0].shape:
         raise ValueError(f"read_stack: image must have a page, got none in {path}")
@@ -98,7 +133,7 @@ def _read(
         raise TypeError(f"read_stack: image must be of real numbers, got {series.dtype} in {path}")
     letters, notes = interpret_axes(series.axes, series.shape, axes)
     with _damage_named(path):
-        data = to_tczyx(_pixels(tif, series, mmap), letters)
+        data = read(tif, series, letters)
     stack = Stack(data, letters.replace("-", ""), series.axes, path=path, notes=notes)
     if len(found) > 1:
         stack.notes.append(
@@ -109,22 +144,67 @@ def _read(
     return stack
 
 
-_NATIVE = "<" if np.little_endian else ">"
-
-
 def _pixels(tif: TiffFile, series: TiffPageSeries, mmap: bool) -> np.ndarray:
-    dtype, offset = np.dtype(series.dtype), series.dataoffset
-    # The pages of an OME-TIFF may lie in other files, to which the offset then belongs.
-    if offset is not None and series.keyframe.parent is tif:
-        end, size = offset + series.nbytes, tif.filehandle.size
-        if end > size:
-            raise ValueError(f"its pixels should end at byte {end}, it ends at {size}")
-        if mmap and (tif.byteorder == _NATIVE or dtype.itemsize == 1):
-            return np.memmap(tif.filehandle.path, dtype, "r", offset, series.shape)
+    mapped = _mapped(tif, series)
+    if mmap and mapped is not None and mapped.dtype.isnative:
+        return mapped
     data = np.asarray(series.asarray())
     if data.shape != series.shape:
         raise ValueError(f"its pixels should have extents {series.shape}, got {data.shape}")
     return data.astype(data.dtype.newbyteorder("="), copy=False)
+
+
+def _mapped(tif: TiffFile, series: TiffPageSeries) -> np.memmap | None:
+    """The pixels where they lie, if they lie there plainly and together."""
+    dtype, offset = np.dtype(series.dtype).newbyteorder(tif.byteorder), series.dataoffset
+    # The pages of an OME-TIFF may lie in other files, to which the offset then belongs.
+    if offset is None or series.keyframe.parent is not tif:
+        return None
+    end, size = offset + series.nbytes, tif.filehandle.size
+    if end > size:
+        raise ValueError(f"its pixels should end at byte {end}, it ends at {size}")
+    return np.memmap(tif.filehandle.path, dtype, "r", offset, series.shape)
+
+
+def _fetch(tif: TiffFile, series: TiffPageSeries, path: Path) -> Fetch:
+    """How to read parts of a series: mapped, by pages, or else at once."""
+    mapped = _mapped(tif, series)
+    if mapped is not None:
+        return mapped.__getitem__
+    page = tuple(series.keyframe.shape)
+    lead = series.shape[: len(series.shape) - len(page)]
+    same_file = all(part is not None and part.parent is tif for part in series.pages)
+    if series.shape[len(lead) :] != page or len(series.pages) != prod(lead) or not same_file:
+        return _pixels(tif, series, mmap=False).__getitem__
+    return _Pages(path, lead, page)
+
+
+class _Pages:
+    """Parts of a TIFF whose pages are decoded one by one."""
+
+    def __init__(self, path: Path, lead: tuple[int, ...], page: tuple[int, ...]) -> None:
+        self._path, self._lead, self._page = path, lead, page
+
+    def __call__(self, region: tuple[slice, ...]) -> np.ndarray:
+        import tifffile
+
+        depth = len(self._lead)
+        planes, within = region[:depth], region[depth:]
+        parts = []
+        with (
+            _collect_messages() as messages,
+            _damage_named(self._path),
+            tifffile.TiffFile(self._path) as tif,
+        ):
+            pages = tif.series[0].pages
+            for index in product(*(range(part.start, part.stop) for part in planes)):
+                page = pages[int(np.ravel_multi_index(index, self._lead)) if index else 0]
+                assert page is not None
+                parts.append(page.asarray()[within].copy())
+        if any(word in message for message in messages for word in _INCOMPLETE):
+            raise _damaged(self._path, messages[0])
+        shape = [part.stop - part.start for part in planes]
+        return np.stack(parts).reshape(*shape, *parts[0].shape)
 
 
 def _add_metadata(stack: Stack, tif: TiffFile, series: TiffPageSeries) -> None:

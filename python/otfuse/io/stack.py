@@ -5,10 +5,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 Voxel = tuple[float | None, float | None, float | None]
+
+
+class Pixels(Protocol):
+    """An array, or what is indexed like one and read where it lies."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # (nt, nc, nz, ny, nx)
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...
 
 
 @dataclass
@@ -35,8 +56,9 @@ class Stack:
 
     Attributes
     ----------
-    data : ndarray, shape (nt, nc, nz, ny, nx)
-        In the file's dtype; axes that the file lacks have extent 1.
+    data : array, shape (nt, nc, nz, ny, nx)
+        In the file's dtype; axes that the file lacks have extent 1. Of a `Volume` it stays in its
+        file: each index is read anew.
     axes : str
         The file's axes as they were understood, slowest first, without those of extent 1.
     file_axes : str
@@ -48,12 +70,12 @@ class Stack:
     channel_names : tuple of str
         One per channel, or empty.
     kind : str
-        `plain`, `imagej` or `ome`.
+        `plain`, `imagej`, `ome` or `zarr`.
     notes : list of str
         What a user should know about how the file was understood, one sentence each.
     """
 
-    data: np.ndarray
+    data: Pixels
     axes: str
     file_axes: str
     voxel: Voxel = (None, None, None)
@@ -72,6 +94,11 @@ class Stack:
         """Extents (nz, ny, nx)."""
         nz, ny, nx = self.data.shape[2:]
         return nz, ny, nx
+
+    @property
+    def format(self) -> str:
+        """The kind of file in words."""
+        return f"{self.kind} TIFF"
 
     def channel_label(self, channel: int) -> str:
         """Name of a channel, or its number from 1."""

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 # numpy reports a short write without an error number.
-_FULL = (None, errno.ENOSPC, errno.EDQUOT)
+FULL = (None, errno.ENOSPC, errno.EDQUOT)
 
 
-def check_target(path: str | Path, *, overwrite: bool = False, n_bytes: int = 0) -> None:
+def check_target(
+    path: str | Path, *, overwrite: bool = False, n_bytes: int = 0, zarr: bool = False
+) -> None:
     """Raise now what writing `path` would raise after hours of computing.
 
     Parameters
@@ -27,12 +29,15 @@ def check_target(path: str | Path, *, overwrite: bool = False, n_bytes: int = 0)
         Whether an existing file may be replaced.
     n_bytes : int
         How much the file will hold; compared with what is free in the folder.
+    zarr : bool
+        It will be a folder, a Zarr; no other folder is ever replaced.
 
     Raises
     ------
     FileNotFoundError  if the folder does not exist.
     FileExistsError  if the file exists and may not be replaced.
-    IsADirectoryError  if `path` is a folder.
+    IsADirectoryError  if `path` is a folder and must be a file.
+    NotADirectoryError  if it is a file and must be a folder.
     PermissionError  if the folder cannot be written to.
     OSError (ENOSPC)  if the folder has not enough room.
     """
@@ -42,12 +47,14 @@ def check_target(path: str | Path, *, overwrite: bool = False, n_bytes: int = 0)
         raise FileNotFoundError(
             errno.ENOENT, "output folder must exist, there is none; create it first", str(folder)
         )
-    if path.is_dir():
+    if path.is_dir() and not zarr:
         raise IsADirectoryError(errno.EISDIR, "output must be a file, it is a folder", str(path))
     if path.exists() and not overwrite:
         raise FileExistsError(
             errno.EEXIST, "output exists; choose another name or give --overwrite", str(path)
         )
+    if zarr and path.exists():
+        _check_replaceable(path)
     trial = _temporary_name(path)
     try:
         trial.open("xb").close()
@@ -62,6 +69,16 @@ def check_target(path: str | Path, *, overwrite: bool = False, n_bytes: int = 0)
             errno.ENOSPC,
             f"output needs {n_bytes / 1e6:.1f} MB, {free / 1e6:.1f} MB are free",
             str(folder),
+        )
+
+
+def _check_replaceable(path: Path) -> None:
+    """A Zarr may be replaced; any other folder was not meant."""
+    if not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "output must be a Zarr, it is a file", str(path))
+    if not any((path / name).is_file() for name in ("zarr.json", ".zgroup")):
+        raise FileExistsError(
+            errno.EEXIST, "output is a folder that is no Zarr; choose another name", str(path)
         )
 
 
@@ -90,7 +107,7 @@ def complete_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Bina
             os.fsync(file.fileno())
         _take_name(temporary, path, overwrite)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
         raise OSError(
             errno.ENOSPC, "disk full while writing; nothing was left behind", str(path)
@@ -98,6 +115,41 @@ def complete_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Bina
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def complete_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a name for a folder beside `path` that takes its name once it is complete.
+
+    Parameters
+    ----------
+    path : str or Path
+        The Zarr to be written.
+    overwrite : bool
+        Whether an existing one is replaced; it stays as it is until the new one is complete.
+
+    Yields
+    ------
+    Path, at which there is nothing yet. Whatever ends the block but its own end leaves neither the
+    folder nor the temporary one behind.
+    """
+    path = Path(path)
+    temporary, old = _temporary_name(path), _temporary_name(path)
+    try:
+        yield temporary
+        if path.exists() and overwrite:
+            os.rename(path, old)
+        os.rename(temporary, path)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise OSError(
+            errno.ENOSPC, "disk full while writing; nothing was left behind", str(path)
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
     _sync_folder(path.parent)
 
 

@@ -24,7 +24,11 @@ _METRES |= {
     for stem in ("meter", "metre", "meters", "metres")
 }
 _SECONDS = {prefix + "s": scale for prefix, scale in _SI_PREFIX.items()}
-_SECONDS |= {"sec": 1.0, "second": 1.0, "seconds": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_SECONDS |= {prefix + "second": scale for prefix, scale in _NAMED_PREFIX.items()}
+_SECONDS |= {
+    "sec": 1.0, "seconds": 1.0, "min": 60.0, "minute": 60.0, "h": 3600.0, "hour": 3600.0,
+    "d": 86400.0, "day": 86400.0,
+}  # fmt: skip
 
 
 def _spelled(unit: str) -> str:

@@ -127,7 +127,7 @@ def paired_stacks(input_folder: str | Path, target_folder: str | Path, *, ndim: 
     inputs: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     for name in names[0]:
-        x, y = (read_stack(Path(f) / name).data for f in (input_folder, target_folder))
+        x, y = (np.asarray(read_stack(Path(f) / name).data) for f in (input_folder, target_folder))
         if x.shape != y.shape:
             raise ValueError(
                 f"train: target must have the extents of its input, got {y.shape} and {x.shape} "

@@ -31,6 +31,8 @@ NETWORKS = (
     Entry("pixel_mlp", (16, 128, 128), (1, 1)),
     Entry("mrbcr", (16, 128, 128), (9, 9)),
     Entry("mrbcr", (1024, 1024), (9, 9)),
+    Entry("spectral_mix", (16, 8, 128, 128), (1, 1)),
+    Entry("spectral_mix_grad", (16, 8, 128, 128), (1, 1)),
 )
 
 ENTRIES = FFT_CONVOLVE + RICHARDSON_LUCY + NETWORKS

@@ -213,8 +213,9 @@ template <class real_t, class F>
 void each_part(const SpectralMixParams<real_t>& p, const Layout<real_t>& l, F f) {
   constexpr int64_t kStep = Layout<real_t>::kStep;
   const int64_t image = (p.outs + p.ins) * l.plane;
-  const int64_t most =
-      std::clamp<int64_t>(kSpectraBytes / (image * int64_t(sizeof(real_t))), 1, p.batch);
+  const int64_t fit =
+      std::max<int64_t>(kSpectraBytes / (image * int64_t(sizeof(real_t))), 1);
+  const int64_t most = ceil_div(p.batch, ceil_div(p.batch, fit));  // parts of one extent
   const int64_t matrix = p.outs * p.ins * kStep;
   const int64_t thread = matrix + ceil_div(Scratch<real_t>::size(l), kStep) * kStep;
   const int64_t reals = most * image + p.threads * thread;
@@ -231,6 +232,19 @@ void each_part(const SpectralMixParams<real_t>& p, const Layout<real_t>& l, F f)
   }
 }
 
+// f(kx block, place along y); neighbours share pages of every channel: a task takes
+// several.
+template <class real_t, class F>
+void each_place(const Team& team, const Layout<real_t>& l, F f) {
+  constexpr int64_t kPlaces = 16;
+  const int64_t runs = ceil_div(l.grid.y, kPlaces);
+  team.each(l.kx_blocks * runs, [&](int64_t i) {
+    const int64_t first = i % runs * kPlaces;
+    const int64_t last = std::min(first + kPlaces, l.grid.y);
+    for (int64_t p = first; p < last; ++p) f(i / runs, p);
+  });
+}
+
 // out (batch, outs, ny, nx) from x (batch, ins, ny, nx).
 template <class real_t>
 void spectral_mix(const SpectralMixParams<real_t>& p) {
@@ -244,9 +258,8 @@ void spectral_mix(const SpectralMixParams<real_t>& p) {
               team.each(count * p.ins, [&](int64_t i) {
                 mixer.transform_in(p.x, first * p.ins + i, in + i * l.plane, s);
               });
-              team.each(l.kx_blocks * l.grid.y, [&](int64_t c) {
-                mixer.mix(p.symbol, p.adjoint, c / l.grid.y, c % l.grid.y, count, in, out,
-                          matrix);
+              each_place(team, l, [&](int64_t block, int64_t place) {
+                mixer.mix(p.symbol, p.adjoint, block, place, count, in, out, matrix);
               });
               team.each(count * p.outs, [&](int64_t o) {
                 mixer.transform_out(out + o * l.plane, p.out, first * p.outs + o, s);
@@ -274,9 +287,8 @@ void spectral_mix_symbol(const SpectralMixParams<real_t>& p) {
                   mixer.transform_in(p.grad_y, first * p.outs + o, out + o * l.plane, s);
                 }
               });
-              team.each(l.kx_blocks * l.grid.y, [&](int64_t c) {
-                mixer.correlate(c / l.grid.y, c % l.grid.y, count, in, out,
-                                p.grad_symbol);
+              each_place(team, l, [&](int64_t block, int64_t place) {
+                mixer.correlate(block, place, count, in, out, p.grad_symbol);
               });
             });
 }

@@ -14,6 +14,7 @@ from otfuse import (
     Otf,
     clear_cache,
     fft_convolve,
+    ops,
     pixel_mlp,
     plan_richardson_lucy,
     reference,
@@ -66,6 +67,8 @@ def build_case(entry: Entry) -> Case:
         return _convolution(entry, image, psf)
     if entry.op in ("pixel_mlp", "mrbcr"):
         return _network(entry, image)
+    if entry.op.startswith("spectral_mix"):
+        return _mixing(entry, image)
     return _deconvolution(entry, image, psf)
 
 
@@ -142,6 +145,41 @@ def _network(entry: Entry, image: Tensor) -> Case:
         ),
         peers={},
         reference=exact,
+        voxels=math.prod(entry.shape),
+    )
+
+
+def _mixing(entry: Entry, image: Tensor) -> Case:
+    """Channels mixed by a symbol that is ready: forward, or forward and both gradients."""
+    channels, *spatial = entry.shape[-3:]
+    generator = torch.Generator().manual_seed(21)
+    half = (channels, channels, *spatial[:-1], spatial[-1] // 2 + 1)
+    parts = [torch.randn(half, generator=generator, dtype=image.dtype) for _ in range(2)]
+    symbol = torch.complex(*parts)
+    wanted = torch.rand(entry.shape, generator=generator, dtype=image.dtype)
+
+    def plain(x: Tensor, m: Tensor) -> Tensor:
+        mixed = torch.einsum("oiyx,biyx->boyx", m, torch.fft.rfft2(x))
+        return torch.fft.irfft2(mixed, s=spatial)
+
+    def run(mix: Callable[[Tensor, Tensor], Tensor], x: Tensor, m: Tensor) -> Tensor:
+        if entry.op == "spectral_mix":
+            return mix(x, m)
+        x, m = x.detach().requires_grad_(), m.detach().requires_grad_()
+        y = mix(x, m)
+        grads = torch.autograd.grad(y, (x, m), wanted.to(y.dtype))
+        return torch.cat([grads[0].flatten(), torch.view_as_real(grads[1]).flatten()])
+
+    def ours() -> Tensor:
+        return run(lambda x, m: ops.spectral_mix(x, m, False), image, symbol)
+
+    return Case(
+        otfuse=Contender(ours, lambda: _repeat(ours)),
+        plain=Contender(
+            lambda: run(plain, image, symbol), lambda: _repeat(lambda: run(plain, image, symbol))
+        ),
+        peers={},
+        reference=lambda: run(plain, image.double(), symbol.to(torch.complex128)),
         voxels=math.prod(entry.shape),
     )
 

@@ -14,7 +14,8 @@ class Entry:
     of `shape` before them are batch.
     """
 
-    op: str  # "richardson_lucy", "fft_convolve", "pixel_mlp" or "mrbcr"
+    # "richardson_lucy", "fft_convolve", "pixel_mlp", "mrbcr", "spectral_mix" or "spectral_mix_grad"
+    op: str
     shape: tuple[int, ...]
     psf_shape: tuple[int, ...]
     boundary: str = "circular"

@@ -14,7 +14,6 @@ from otfuse import (
     Otf,
     clear_cache,
     fft_convolve,
-    ops,
     pixel_mlp,
     plan_richardson_lucy,
     reference,
@@ -171,7 +170,7 @@ def _mixing(entry: Entry, image: Tensor) -> Case:
         return torch.cat([grads[0].flatten(), torch.view_as_real(grads[1]).flatten()])
 
     def ours() -> Tensor:
-        return run(lambda x, m: ops.spectral_mix(x, m, False), image, symbol)
+        return run(lambda x, m: torch.ops.otfuse.spectral_mix(x, m, False), image, symbol)
 
     return Case(
         otfuse=Contender(ours, lambda: _repeat(ours)),

@@ -131,10 +131,11 @@ def test_provenance(predict: Predict, rng: np.random.Generator) -> None:
 
 
 def test_memory_decides_the_tiles(predict: Predict, rng: np.random.Generator) -> None:
-    from otfuse.cli._predict_volume import _resident, _work_bytes, plan_volume
+    from otfuse.cli._memory import resident
+    from otfuse.cli._predict_volume import _work_bytes, plan_volume
 
     def plan(n_bytes: int):
-        return plan_volume((200, 1024, 1024), max_memory=f"{n_bytes + _resident()}B")
+        return plan_volume((200, 1024, 1024), max_memory=f"{n_bytes + resident()}B")
 
     assert len(plan(20 << 30)) == 1
     small = plan(1 << 30)

@@ -11,7 +11,12 @@ import numpy as np
 from otfuse.io import Optics, Stack, create_volume
 
 SHAPE = (2, 2, 5, 300, 40)
-OPTICS = Optics(na=1.2, wavelengths=(0.5, 0.6), modality="lightsheet", sources={"na": "a test"})
+OPTICS = Optics(
+    na=1.2,
+    wavelengths=(0.5, 0.6),
+    modality="lightsheet",
+    sources={name: "a test" for name in ("na", "wavelengths", "modality")},
+)
 LIKE = Stack(
     np.empty((0, 0, 0, 0, 0)),
     "TCZYX",

@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
-COMMANDS = ("deconvolve", "predict", "train", "convert-weights", "psf", "info", "demo", "bench")
+COMMANDS = (
+    "deconvolve", "predict", "train", "convert", "convert-weights", "psf", "info", "demo", "bench",
+)  # fmt: skip
 
 
 def build_app(words: Sequence[str]) -> typer.Typer:

@@ -12,6 +12,13 @@ _PSF, _OPTICS, _RUN, _OUT = "PSF", "Optics (micrometres)", "Restoration", "Outpu
 _SAMPLE = "Sample (micrometres)"
 
 Image = Annotated[Path, Argument(metavar="IMAGE", help="TIFF, ImageJ or OME-TIFF.")]
+Source = Annotated[
+    str, Argument(metavar="IMAGE", help="TIFF, or OME-Zarr in a folder or at a URL.")
+]
+Missing = Annotated[
+    Literal["error", "fill"],
+    Option(help="What a chunk that an OME-Zarr lacks means: damage, or zeros."),
+]
 Output = Annotated[Path, Option("--output", "-o", metavar="OUT.tif", help="The result.")]
 Axes = Annotated[str | None, Option(metavar="AXES", help="Axes of the image, such as TCZYX.")]
 

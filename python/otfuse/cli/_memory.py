@@ -14,6 +14,7 @@ from otfuse.cli._report import in_bytes
 from otfuse.io.stack import Stack
 
 _SHARE_OF_FREE = 0.75
+_SLACK = 0.9  # of what is planned with, for the allocator
 _BATCH_BYTES = 256e6
 
 
@@ -80,6 +81,26 @@ def free_memory() -> int | None:
     if limit.strip().isdigit() and used.strip().isdigit():
         found.append(max(0, int(limit) - int(used)))
     return min(found)
+
+
+def allowed_memory(given: int | None) -> int:
+    """Bytes that the work may take besides the program, which counts towards --max-memory.
+
+    Parameters
+    ----------
+    given : int, optional
+        From --max-memory; by default three quarters of what is free.
+    """
+    if given is not None:
+        return int(_SLACK * (given - resident()))
+    free = free_memory()
+    return 1 << 62 if free is None else int(_SHARE_OF_FREE * free)
+
+
+def resident() -> int:
+    """Bytes of memory that this process has in use."""
+    pages = _read("/proc/self/statm").split()
+    return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if pages else 0
 
 
 def _read(path: str) -> str:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from otfuse.cli._errors import UsageError
-from otfuse.cli._memory import free_memory
+from otfuse.cli._memory import allowed_memory
 from otfuse.cli._options import parse_memory
 from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._report import Report, by_extents, in_bytes, number
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 # The network sees 17 voxels far and pools by 2: what lies nearer to a tile's inner edge is not
 # used, and the rest of the overlap is blended.
 MARGIN, OVERLAP, MULTIPLE = 18, 40, 2
-_SHARE = 0.75  # of the free memory
-_SLACK = 0.9  # of what is planned with, for the allocator
 
 
 def predict_volumes(
@@ -238,16 +235,4 @@ def _work_bytes(tile: Sequence[int], shape: Sequence[int]) -> int:
 
 
 def _allowed(max_memory: str | None) -> int:
-    """Bytes that the work may take: the program itself counts towards `--max-memory`."""
-    if max_memory is not None:
-        return int(_SLACK * (parse_memory(max_memory, "predict") - _resident()))
-    free = free_memory()
-    return 1 << 62 if free is None else int(_SHARE * free)
-
-
-def _resident() -> int:
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    return allowed_memory(None if max_memory is None else parse_memory(max_memory, "predict"))

@@ -57,7 +57,7 @@ class Steps:
         self._done += n
         label = f"{self._what} {self._done}/{self._total}{', ' + text if text else ''}"
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, description=label)
+            self._bar.update(self._task, completed=self._done, total=self._total, description=label)
             return
         now = time.monotonic()
         if now - self._last_line >= _QUIET_SECONDS:
@@ -65,6 +65,11 @@ class Steps:
             new = self._done - self._before
             left = (now - self._start) / new * (self._total - self._done)
             print(f"{'progress':<12}{label}, {in_time(left)} left", flush=True)
+
+    def reach(self, done: int, total: int) -> None:
+        """Tell how many steps of how many are done, where that shows only on the way."""
+        self._total = total
+        self.advance(done - self._done)
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Annotated
 
 from typer import Option
@@ -14,7 +15,8 @@ from otfuse.cli._memory import job_memory
 from otfuse.cli._options import DeconvolveOptions
 from otfuse.cli._psf_model import NEEDED, model_shape
 from otfuse.cli._report import Report, by_extents, in_bytes, in_time
-from otfuse.io import Stack, find_provenance, read_stack
+from otfuse.cli.convert import describe_storage
+from otfuse.io import Stack, Volume, find_provenance, open_volume
 
 _ITERATIONS = 30
 
@@ -24,7 +26,7 @@ Model = Annotated[
 
 
 def info_command(
-    file: arg.Image,
+    file: arg.Source,
     axes: arg.Axes = None,
     model: Model = None,
 ) -> None:
@@ -32,8 +34,8 @@ def info_command(
 
     With `--model`, also the time that a network would take here.
     """
-    stack, report = read_stack(file, axes=axes, mmap=True), Report()
-    options = DeconvolveOptions(image=file, output=file, axes=axes)
+    stack, report = open_volume(file, axes=axes), Report()
+    options = DeconvolveOptions(image=Path(file), output=Path(file), axes=axes)
     report_file(stack, report)
     optics = _optics.choose_optics(options, stack)
     _optics.report_voxel(optics, report)
@@ -48,15 +50,19 @@ def info_command(
         report_projection(model, stack, report)
 
 
-def report_file(stack: Stack, report: Report) -> None:
-    """Print name, axes, extents, dtype and channels."""
+def report_file(stack: Volume, report: Report) -> None:
+    """Print name, axes, extents, dtype, storage and channels."""
     nt, nc, nz, ny, nx = stack.data.shape
-    report.row("file", f"{stack.path} ({stack.format})")
+    report.row("file", f"{stack.location} ({stack.format})")
     report.row("axes", f"{stack.axes} (the file says {stack.file_axes})")
     report.notes(stack.notes)
     extents = {"T": nt, "C": nc, "Z": nz, "Y": ny, "X": nx}
     report.row("extents", by_extents(tuple(extents[axis] for axis in stack.axes)))
     report.row("dtype", f"{stack.data.dtype}, {in_bytes(stack.data.nbytes)}")
+    if stack.kind == "zarr":
+        report.row("storage", describe_storage(stack))
+        sizes = (by_extents(level[2:]) for level in stack.levels[1:])
+        report.notes([f"pyramid of {', '.join(sizes)}"] if len(stack.levels) > 1 else [])
     if any(stack.channel_names):
         report.row("channels", ", ".join(stack.channel_label(c) for c in range(nc)))
 

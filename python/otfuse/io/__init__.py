@@ -2,6 +2,7 @@
 """Files: TIFF stacks and OME-Zarr with their axes, voxel size, optics and provenance."""
 
 from otfuse.io.camera import Saturation, auto_background, find_saturation, percentile
+from otfuse.io.convert import convert
 from otfuse.io.percentiles import streamed_percentiles
 from otfuse.io.provenance import find_provenance, provenance
 from otfuse.io.read import read_stack
@@ -26,6 +27,7 @@ __all__ = [
     "Written",
     "auto_background",
     "check_target",
+    "convert",
     "create_volume",
     "find_provenance",
     "find_saturation",

@@ -193,7 +193,7 @@ def build_ome(
     ----------
     shape : (nt, nc, nz, ny, nx)
     dtype : str
-        `float32`, `uint16` or `uint8`.
+        One of `otfuse.io.write.OME_DTYPES`.
     like : Stack
         Gives voxel size, units, channel names, optics and time step; its pixels are not used.
     description : str
@@ -213,7 +213,7 @@ def build_ome(
         if like.optics.immersion_index is not None:
             lens.set("RefractiveIndex", f"{like.optics.immersion_index:.10g}")
     sizes = {f"Size{axis}": str(n) for axis, n in zip("XYZCT", (nx, ny, nz, nc, nt), strict=True)}
-    pixel_type = {"float32": "float"}.get(dtype, dtype)
+    pixel_type = {"float32": "float", "float64": "double"}.get(dtype, dtype)
     pixels = ElementTree.SubElement(
         image,
         "Pixels",

@@ -176,35 +176,36 @@ def _fetch(tif: TiffFile, series: TiffPageSeries, path: Path) -> Fetch:
     same_file = all(part is not None and part.parent is tif for part in series.pages)
     if series.shape[len(lead) :] != page or len(series.pages) != prod(lead) or not same_file:
         return _pixels(tif, series, mmap=False).__getitem__
-    return _Pages(path, lead, page)
+    return _Pages(path, lead, np.dtype(series.dtype))
 
 
 class _Pages:
     """Parts of a TIFF whose pages are decoded one by one."""
 
-    def __init__(self, path: Path, lead: tuple[int, ...], page: tuple[int, ...]) -> None:
-        self._path, self._lead, self._page = path, lead, page
+    def __init__(self, path: Path, lead: tuple[int, ...], dtype: np.dtype) -> None:
+        self._path, self._lead, self._dtype = path, lead, dtype
 
     def __call__(self, region: tuple[slice, ...]) -> np.ndarray:
         import tifffile
 
         depth = len(self._lead)
         planes, within = region[:depth], region[depth:]
-        parts = []
+        shape = [part.stop - part.start for part in region]
+        out = np.empty(shape, self._dtype).reshape(-1, *shape[depth:])
         with (
             _collect_messages() as messages,
             _damage_named(self._path),
             tifffile.TiffFile(self._path) as tif,
         ):
             pages = tif.series[0].pages
-            for index in product(*(range(part.start, part.stop) for part in planes)):
+            places = product(*(range(part.start, part.stop) for part in planes))
+            for plane, index in zip(out, places, strict=True):
                 page = pages[int(np.ravel_multi_index(index, self._lead)) if index else 0]
                 assert page is not None
-                parts.append(page.asarray()[within].copy())
+                plane[...] = page.asarray()[within]
         if any(word in message for message in messages for word in _INCOMPLETE):
             raise _damaged(self._path, messages[0])
-        shape = [part.stop - part.start for part in planes]
-        return np.stack(parts).reshape(*shape, *parts[0].shape)
+        return out.reshape(shape)
 
 
 def _add_metadata(stack: Stack, tif: TiffFile, series: TiffPageSeries) -> None:

@@ -17,16 +17,19 @@ from otfuse.io.write import Written, empty_meaning, plan_file, write_planes
 
 
 class RowFile:
-    """A float32 stack on disk, written some rows of every plane at a time."""
+    """A stack on disk, written some rows of some planes at a time."""
 
-    def __init__(self, file: BinaryIO, shape: Sequence[int], kind: str) -> None:
+    def __init__(self, file: BinaryIO, shape: Sequence[int], kind: str, dtype: str) -> None:
         nt, nc, nz, ny, nx = shape
-        self._file, self._offset, self._turned = file, _pixels_at(file), kind == "imagej"
+        self._file, self._turned, self._dtype = file, kind == "imagej", np.dtype(dtype)
+        # tifffile writes ImageJ's files big-endian.
+        self._offset, order = _pixels_at(file)
+        self._stored = self._dtype.newbyteorder(order)
         self._shape = (nt, nz, nc, ny, nx) if self._turned else (nt, nc, nz, ny, nx)
         self.highest = [-np.inf] * nc
 
-    def write(self, t: int, c: int, row: int, block: np.ndarray) -> None:
-        """Put rows of every plane of one volume into their place.
+    def write(self, t: int, c: int, row: int, block: np.ndarray, *, plane: int = 0) -> None:
+        """Put rows of planes of one volume into their place.
 
         Parameters
         ----------
@@ -34,12 +37,16 @@ class RowFile:
             Time point and channel.
         row : int
             The first of the rows.
-        block : ndarray, shape (rows, nz, nx)
+        block : ndarray, shape (rows, planes, nx)
+        plane : int
+            The first of the planes.
         """
-        for z in range(block.shape[1]):
+        for i in range(block.shape[1]):
+            z = plane + i
             where = (t, z, c, row, 0) if self._turned else (t, c, z, row, 0)
-            place = self._offset + 4 * int(np.ravel_multi_index(where, self._shape))
-            data = np.ascontiguousarray(block[:, z], np.float32).data.cast("B")
+            voxel = int(np.ravel_multi_index(where, self._shape))
+            place = self._offset + self._dtype.itemsize * voxel
+            data = np.ascontiguousarray(block[:, i], self._stored).data.cast("B")
             while data:
                 n = os.pwrite(self._file.fileno(), data, place)
                 data, place = data[n:], place + n
@@ -47,7 +54,7 @@ class RowFile:
 
     def mapped(self) -> np.ndarray:
         """What was written, (nt, nc, nz, ny, nx), read-only."""
-        whole = np.memmap(self._file, np.float32, "r", self._offset, self._shape)
+        whole = np.memmap(self._file, self._stored, "r", self._offset, self._shape)
         return whole.swapaxes(1, 2) if self._turned else whole
 
 
@@ -56,18 +63,21 @@ def write_rows(
     path: str | Path,
     shape: Sequence[int],
     *,
+    dtype: str = "float32",
     like: Stack | None = None,
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     written: list[Written] | None = None,
 ) -> Iterator[RowFile]:
-    """Open a float32 stack to be written in any order; it gets its name when the block ends well.
+    """Open a stack to be written in any order; it gets its name when the block ends well.
 
     Parameters
     ----------
     path, like, provenance, overwrite
         As for `write_stack`.
     shape : (nt, nc, nz, ny, nx)
+    dtype : str
+        Of the pixels, which are written as they are; one that OME-TIFF knows.
     written : list, optional
         Gets what `write_stack` would return, once the file is complete.
 
@@ -78,27 +88,28 @@ def write_rows(
     Raises
     ------
     OSError  as `write_stack`; nothing is then left behind.
+    TypeError  if OME-TIFF has no such dtype.
     """
     path = Path(path)
     nt, nc, nz, ny, nx = (int(n) for n in shape)
     check_target(path, overwrite=overwrite)
     meaning = empty_meaning(like)
-    job, notes = plan_file(path, (nt, nc, nz, ny, nx), "float32", meaning, provenance)
+    job, notes = plan_file(path, (nt, nc, nz, ny, nx), dtype, meaning, provenance)
     with complete_file(path, overwrite=overwrite) as file:
         write_planes(file, job, None)
-        rows = RowFile(file, job.shape, job.kind)
+        rows = RowFile(file, job.shape, job.kind, dtype)
         yield rows
     if written is not None:
         written.append(Written(path, job.kind, (), tuple(rows.highest), notes))
 
 
-def _pixels_at(file: BinaryIO) -> int:
-    """Where the pixels begin; they lie together, as tifffile makes room for them."""
+def _pixels_at(file: BinaryIO) -> tuple[int, Any]:
+    """Where the pixels begin, and their byte order; they lie together, as tifffile makes room."""
     import tifffile
 
     file.flush()
     file.seek(0)
     with tifffile.TiffFile(file) as tif:
-        offset = tif.series[0].dataoffset
+        offset, order = tif.series[0].dataoffset, tif.byteorder
     assert offset is not None
-    return int(offset)
+    return int(offset), order

@@ -182,7 +182,8 @@ class Volume(Stack):
             spans_of(region, self.shape)
         except (IndexError, ValueError) as error:
             raise ValueError(f"Volume.read: {error}, got extents {self.shape}") from None
-        return np.array(self.data[region])
+        pixels = np.asarray(self.data[region])
+        return pixels if pixels.flags.writeable else pixels.copy()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(open_volume, self.location, **(self.options or {})), ()

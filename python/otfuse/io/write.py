@@ -19,6 +19,7 @@ from otfuse.io.target import check_target, complete_file
 from otfuse.io.units import micrometres_per
 
 DTYPES = ("float32", "uint16", "uint8")
+OME_DTYPES = (*DTYPES, "int8", "int16", "int32", "uint32", "float64")
 # tifffile's own limit: offsets of classic TIFF have 32 bits, and the metadata need some room.
 _CLASSIC_BYTES = 2**32 - 2**25
 _Shape = tuple[int, int, int, int, int]
@@ -121,8 +122,13 @@ def plan_file(
     path: Path, shape: _Shape, dtype: str, meaning: Stack, provenance: Mapping[str, Any] | None
 ) -> tuple[_Job, tuple[str, ...]]:
     """What kind of file it will be, and what a user should know of that."""
+    if dtype not in OME_DTYPES:
+        raise TypeError(
+            f"write_stack: dtype must be one that OME-TIFF has, {', '.join(OME_DTYPES)}, "
+            f"got {dtype}"
+        )
     n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    kind, notes = _choose_kind(path, meaning, n_bytes)
+    kind, notes = _choose_kind(path, meaning, n_bytes, dtype)
     return _Job(shape, dtype, kind, n_bytes, meaning, dict(provenance or {}), path.name), notes
 
 
@@ -163,11 +169,14 @@ def empty_meaning(
     return meaning
 
 
-def _choose_kind(path: Path, meaning: Stack, n_bytes: int) -> tuple[str, tuple[str, ...]]:
+def _choose_kind(
+    path: Path, meaning: Stack, n_bytes: int, dtype: str
+) -> tuple[str, tuple[str, ...]]:
     named_ome = re.search(r"\.ome\.(tiff?|tf2|tf8|btf)$", path.name.lower()) is not None
     if n_bytes > _CLASSIC_BYTES:
         return "ome", ("over 4 GB: written as OME-TIFF in a BigTIFF",)
-    return ("ome" if named_ome or meaning.kind == "ome" else "imagej"), ()
+    ome = named_ome or meaning.kind == "ome" or dtype not in DTYPES
+    return ("ome" if ome else "imagej"), ()
 
 
 def _checked(blocks: Iterable[np.ndarray], whole: _Shape) -> Iterator[np.ndarray]:

@@ -36,6 +36,7 @@ def create_volume(
     version: str = "0.5",
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    name: str | None = None,
 ) -> VolumeWriter:
     """Start an OME-Zarr image with the axes (t, c, z, y, x).
 
@@ -64,6 +65,8 @@ def create_volume(
         From `otfuse.io.provenance`.
     overwrite : bool
         Whether an existing Zarr is removed.
+    name : str, optional
+        Of the image, by default the last part of `location`.
 
     Returns
     -------
@@ -96,9 +99,13 @@ def create_volume(
         check_target(folder, overwrite=overwrite, zarr=True)
     meaning = empty_meaning(like, voxel, channel_names)
     shapes, factors = plan_levels(extents, meaning.voxel)
-    name = where.rstrip("/").rpartition("/")[2]
     attributes = build_attributes(
-        meaning, shapes, factors, version=version, name=name, provenance=provenance
+        meaning,
+        shapes,
+        factors,
+        version=version,
+        name=name or where.rstrip("/").rpartition("/")[2],
+        provenance=provenance,
     )
     with full_disk_named(where):
         group = _create_group(where, version, attributes, overwrite)

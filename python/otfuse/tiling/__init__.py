@@ -3,21 +3,33 @@
 
 from otfuse.tiling.blend import WINDOWS, Blend, blend, map_tiles
 from otfuse.tiling.budget import plan_within
+from otfuse.tiling.loop_plan import LoopPlan, plan_loop
 from otfuse.tiling.plan import Tile, TilePlan, cut, plan_tiles
+from otfuse.tiling.reach import psf_halo, psf_reach
+from otfuse.tiling.richardson_lucy import TiledLoop, richardson_lucy
 from otfuse.tiling.seams import Seam, seam_size
+from otfuse.tiling.shared import count_iterations, observed_mean
 from otfuse.tiling.stream import stream_tiles
 
 __all__ = [
     "WINDOWS",
     "Blend",
+    "LoopPlan",
     "Seam",
     "Tile",
     "TilePlan",
+    "TiledLoop",
     "blend",
+    "count_iterations",
     "cut",
     "map_tiles",
+    "observed_mean",
+    "plan_loop",
     "plan_tiles",
     "plan_within",
+    "psf_halo",
+    "psf_reach",
+    "richardson_lucy",
     "seam_size",
     "stream_tiles",
 ]

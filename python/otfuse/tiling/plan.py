@@ -48,8 +48,8 @@ class TilePlan:
     shape, tile, overlap, margin : tuple of int
         Extents of the whole and of a tile, voxels that neighbours share at least, and how many at
         a tile's inner edges are not used; one per axis.
-    starts : tuple of tuple of int
-        Origins along each axis.
+    starts, stops : tuple of tuple of int
+        First voxels along each axis, and those behind the last.
     """
 
     shape: tuple[int, ...]
@@ -57,6 +57,7 @@ class TilePlan:
     overlap: tuple[int, ...]
     margin: tuple[int, ...]
     starts: tuple[tuple[int, ...], ...]
+    stops: tuple[tuple[int, ...], ...]
 
     @property
     def ndim(self) -> int:
@@ -79,7 +80,7 @@ class TilePlan:
 
     def end(self, axis: int, i: int) -> int:
         """The voxel behind the last of the i-th tile along an axis."""
-        return min(self.starts[axis][i] + self.tile[axis], self.shape[axis])
+        return self.stops[axis][i]
 
     def ramp(self, axis: int, i: int) -> tuple[int, int]:
         """Edges between which tile i takes over from tile i - 1 along an axis.
@@ -144,7 +145,11 @@ def plan_tiles(
             )
     axes = zip(extents, tiles, shared, lattice, strict=True)
     starts = tuple(_starts(*axis) for axis in axes)
-    return TilePlan(extents, tiles, shared, margins, starts)
+    stops = tuple(
+        tuple(min(a + t, n) for a in line)
+        for line, t, n in zip(starts, tiles, extents, strict=True)
+    )
+    return TilePlan(extents, tiles, shared, margins, starts, stops)
 
 
 def cut(array: Any, tile: Tile) -> Any:

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What all tiles of an image have to agree on, found before any is restored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from otfuse.functional import richardson_lucy
+from otfuse.tiling.plan import Tile, TilePlan
+
+Read = Callable[[Tile], np.ndarray]
+
+
+def observed_mean(
+    read: Read, plan: TilePlan, saturation: float | None = None
+) -> tuple[float, Tile]:
+    """Mean of an image over the voxels that count, and the tile with the most light.
+
+    Parameters
+    ----------
+    read : callable
+        Gives the counts of a tile.
+    plan : TilePlan
+    saturation : float, optional
+        Voxels at or above it do not count; negative ones count as 0.
+    """
+    total, count = 0.0, 0
+    brightest, most = next(iter(plan)), -1.0
+    for tile in plan:
+        counts = np.asarray(read(tile))
+        light = float(np.sum(counts, dtype=np.float64))
+        if light > most:
+            brightest, most = tile, light
+        # Each voxel once: up to where the next tile along each axis begins.
+        own = counts[tuple(_own(plan, axis, i) for axis, i in enumerate(tile.index))]
+        kept = np.full(own.shape, True) if saturation is None else own < saturation
+        total += float(np.sum(own, dtype=np.float64, where=kept & (own > 0)))
+        count += int(np.count_nonzero(kept))
+    return total / max(count, 1), brightest
+
+
+def _own(plan: TilePlan, axis: int, i: int) -> slice:
+    starts = plan.starts[axis]
+    return slice(0, starts[i + 1] - starts[i] if i + 1 < len(starts) else None)
+
+
+def count_iterations(
+    counts: np.ndarray,
+    psf: Any,
+    n_iters: int,
+    *,
+    stop: str,
+    saturation: float | None = None,
+    **settings: Any,
+) -> int:
+    """After how many iterations a tile's run ends, for all others to do as many.
+
+    Parameters
+    ----------
+    counts : ndarray
+        Of the brightest tile.
+    psf : array
+    n_iters : int
+        At most.
+    stop : {"idiv", "held_out"}
+    saturation : float, optional
+        Voxels at or above it are left out.
+    **settings
+        Further arguments of `otfuse.richardson_lucy`.
+    """
+    done = n_iters
+
+    def look(i: int, _: Any) -> None:
+        nonlocal done
+        done = i
+
+    image = np.maximum(counts, 0).astype(np.float32)
+    mask = None if saturation is None else image < saturation
+    richardson_lucy(image, psf, n_iters, mask=mask, stop=stop, callback=look, **settings)
+    return done

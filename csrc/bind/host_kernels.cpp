@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // otfuse._host_kernels, for tests: the bodies of the CUDA kernels as loops on the host.
 // It takes Field objects of otfuse._C, which has to be imported first.
+#include "bind/host_networks.hpp"
 #include "bind/kernels.hpp"
 #include "cuda/engine_table.hpp"
 
@@ -18,6 +19,7 @@ constexpr auto kF64 = otfuse::cuda::make_engine<double, &host_launch>();
 PYBIND11_MODULE(_host_kernels, m) {
   m.doc() = "The CUDA kernels' bodies, run on the host: for tests.";
   otfuse::bind_kernels(m, {kF32, kF64});
+  otfuse::bind_network_kernels(m, otfuse::host_networks());
   m.def(
       "round_to_half",
       [](float v) { return otfuse::cuda::from_half(otfuse::cuda::to_half(v)); },

@@ -15,16 +15,6 @@ auto with_engine(const KernelEngines& e, bool is_double, F f) {
   return is_double ? f(e.f64) : f(e.f32);
 }
 
-struct AnyQueue {
-  uintptr_t handle;
-  int64_t shared_bytes;
-  operator cuda::Queue() const { return {handle, {shared_bytes}}; }
-};
-
-cuda::Tables to_tables(const std::array<uintptr_t, 3>& t) {
-  return {to_pointer<void>(t[0]), to_pointer<void>(t[1]), to_pointer<void>(t[2])};
-}
-
 template <class real_t>
 RichardsonLucyParams<real_t> params_of(const cuda::Engine<real_t>&,
                                        const AnyRichardsonLucy& loop) {

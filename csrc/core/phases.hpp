@@ -3,7 +3,8 @@
 //   static constexpr int kThreads
 //   template <class Block> void operator()(Block& block) const
 // that calls block.phase(f) again and again: f(t) runs for every thread t of the block,
-// with a barrier behind it, and only block.shared() carries values from one phase to the
+// with a barrier behind it. Only block.shared(), and what a thread keeps for itself in
+// auto own = block.template own<T>() as own(t), carries values from one phase to the
 // next. So one body is a device kernel (cuda/launch.cuh) and a loop on the host (below).
 // The host runs the threads of a phase in order or in reverse: a body whose result
 // depends on that misses a barrier.
@@ -12,8 +13,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "core/platform.hpp"
@@ -25,6 +28,23 @@ struct Limits {
   int64_t shared_bytes;  // the most that one block may have
 };
 
+inline constexpr std::byte kPoison{0xff};  // not a number: what nobody wrote shows
+
+// A value for each thread of a block.
+template <class T>
+class HostOwn {
+  static_assert(std::is_trivially_copyable_v<T>);
+
+ public:
+  explicit HostOwn(int threads) : values_(size_t(threads)) {
+    std::memset(values_.data(), int(kPoison), values_.size() * sizeof(T));
+  }
+  T& operator()(int t) { return values_[size_t(t)]; }
+
+ private:
+  std::vector<T> values_;
+};
+
 class HostBlock {
  public:
   HostBlock(int64_t index, int threads, bool reversed, std::byte* shared)
@@ -33,6 +53,11 @@ class HostBlock {
   const int64_t index;
 
   std::byte* shared() const { return shared_; }
+
+  template <class T>
+  HostOwn<T> own() const {
+    return HostOwn<T>(threads_);
+  }
 
   template <class F>
   void phase(F f) const {
@@ -57,7 +82,6 @@ struct HostLaunch {
                              std::to_string(limits.shared_bytes) + ", got " +
                              std::to_string(shared_bytes));
     }
-    constexpr std::byte kPoison{0xff};  // not a number: what nobody wrote shows
     std::vector<std::byte> shared(static_cast<size_t>(shared_bytes));
     for (int64_t i = 0; i < blocks; ++i) {
       std::fill(shared.begin(), shared.end(), kPoison);

@@ -27,3 +27,12 @@
 #define OTFUSE_END_ISA_NAMESPACE \
   }                              \
   }
+
+// Before a loop over registers.
+#if defined(__CUDA_ARCH__)
+#define OTFUSE_UNROLLED _Pragma("unroll")
+#elif defined(__CUDACC__)  // its host side knows neither
+#define OTFUSE_UNROLLED
+#else
+#define OTFUSE_UNROLLED _Pragma("GCC unroll 32")
+#endif

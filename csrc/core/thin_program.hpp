@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstdint>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "core/thin_params.hpp"
@@ -72,5 +74,65 @@ struct ThinNetworkParams {
   std::vector<real_t*> outputs;  // (batch, channels, y, x) each
   int threads;
 };
+
+inline void require_program(bool fits, const char* what) {
+  if (!fits)
+    throw std::invalid_argument(std::string("thin_network: program must ") + what);
+}
+
+template <class real_t>
+void check_step(const ThinNetworkParams<real_t>& p, const ThinStep& step) {
+  const auto buffer = [&](int i) { return p.program->buffers[size_t(i)]; };
+  const ThinBuffer out = buffer(step.out);
+  const auto overwritten = [&](int i) { return p.program->whole(i) == step.out; };
+  int64_t taken = 0;
+  require_program(overwritten(step.out), "write whole buffers");
+  require_program(step.start < 0 || (!overwritten(step.start) &&
+                                     buffer(step.start).level == out.level &&
+                                     buffer(step.start).channels == out.channels),
+                  "start from a buffer like the one it makes");
+  for (int s : step.sources) {
+    taken += buffer(s).channels;
+    require_program(s == 0 || !overwritten(s), "not overwrite what a step reads");
+    if (step.kind == StepKind::kConv || step.kind == StepKind::kPixelMlp) {
+      require_program(buffer(s).level == out.level, "convolve at one scale");
+    }
+  }
+  if (step.kind == StepKind::kPick || step.kind == StepKind::kResize) {
+    require_program(step.sources.size() == 1 && taken == out.channels,
+                    "keep the channels where it changes the scale");
+    const int finer = buffer(step.sources[0]).level - out.level;
+    require_program(step.kind == StepKind::kPick
+                        ? finer < 0
+                        : finer == -1 || finer == 1 || finer == 2,
+                    "pick a coarser level, or resize by 2, 4 or a half");
+    return;
+  }
+  const int layers = step.kind == StepKind::kConv ? 1 : step.layers;
+  require_program(layers >= 1 && step.parameter + 2 * layers <= int(p.parameters.size()),
+                  "name parameters that are there");
+  for (int i = 0; i < layers; ++i) {
+    const auto& weight = p.parameters[size_t(step.parameter + 2 * i)];
+    const auto& bias = p.parameters[size_t(step.parameter + 2 * i + 1)];
+    require_program(
+        weight.channels_in == taken && bias.channels_out == weight.channels_out,
+        "give each layer the channels that its weight takes");
+    taken = weight.channels_out;
+  }
+  require_program(taken == out.channels, "have room for a layer's channels");
+}
+
+// Throws std::invalid_argument where a program does not fit its parameters or its images.
+template <class real_t>
+void check_program(const ThinNetworkParams<real_t>& p) {
+  const Extents& image = p.extent;
+  for (const ThinBuffer& buffer : p.program->buffers) {
+    const int64_t step = int64_t(1) << buffer.level;
+    require_program(
+        image.y >= step && image.x >= step && image.y % step == 0 && image.x % step == 0,
+        "run on images whose extents its levels divide");
+  }
+  for (const ThinStep& step : p.program->steps) check_step(p, step);
+}
 
 }  // namespace otfuse

@@ -7,20 +7,16 @@
 //   out0 = m0 + m1 + m2                out1 = m1 - m2 - m3
 // so that 4 multiplications do the work of 6; each "g" stands for the 3x3 taps of a
 // plane. The four sums are made one after the other, each over all inputs, in registers:
-// kOut channels of kVectors vectors along x. Weights come transformed, see ConvWeights.
-// Winograd 1980; Lavin & Gray, CVPR 2016.
+// kOut channels of kVectors vectors along x. Weights come transformed, see
+// core/rln_params.hpp. Winograd 1980; Lavin & Gray, CVPR 2016.
 #pragma once
 
+#include "core/rln_params.hpp"
 #include "cpu/plane_ring.hpp"
 
 OTFUSE_BEGIN_ISA_NAMESPACE
 
 inline constexpr int kSums = 4;
-
-struct ConvWeights {
-  const float* taps;   // (kSums, in, 3, 3, kOut)
-  const float* shift;  // (kOut), added to each output
-};
 
 // Channels of one or two or three rings, one after another, as the inputs of a pair of
 // planes.

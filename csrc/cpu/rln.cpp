@@ -18,41 +18,6 @@ OTFUSE_BEGIN_ISA_NAMESPACE
 
 namespace {
 
-// The weights, one array after another: for the convolutions 1 to 15 in turn the taps
-// (transformed as ConvWeights says; of number 7 as UpWeights says), then the shift; then
-// scale and shift of the normalisations 3, 9, 12 and 15. Other normalisations are folded
-// into these.
-struct RlnWeights {
-  ConvWeights conv[16];
-  UpWeights up;
-  Affine norm_3, norm_9, norm_12, norm_15;
-  int64_t floats = 0;
-
-  RlnWeights(const float* data, int views) {
-    constexpr int kIn[] = {0, 0, 4, 8, 1, 8, 16, 8, 4, 0, 4, 1, 8, 1, 10, 16};
-    constexpr int kOut[] = {0, 4, 4, 4, 8, 8, 8, 4, 4, 4, 4, 8, 8, 8, 8, 8};
-    const auto take = [&](int64_t n) {
-      floats += n;
-      return data + floats - n;
-    };
-    for (int k = 1; k <= 15; ++k) {
-      const int in = k == 1 || k == 9 || k == 4 || k == 11 ? views : kIn[k];
-      const float* taps = take(int64_t(in) * kOut[k] * (k == 7 ? 8 : kSums * 9));
-      const float* shift = take(kOut[k]);
-      if (k == 7) {
-        up = {taps, shift};
-      } else {
-        conv[k] = {taps, shift};
-      }
-    }
-    const auto affine = [&](int n) { return Affine{take(n), take(n)}; };
-    norm_3 = affine(views);
-    norm_9 = affine(1);
-    norm_12 = affine(views);
-    norm_15 = affine(1);
-  }
-};
-
 // Planes kept of each stage; in pairs, as the schedule of RlnJob reads them.
 struct RlnRings {
   PlaneRing xd, a1, a2, temp_layer, b4, b5, b6;             // half resolution
@@ -151,7 +116,7 @@ struct RlnJob {
     if (has(r.b5, q - 5)) soft_conv<8>(from(q - 5, r.b4), w.conv[5], r.b5, q - 5);
     if (has(r.b6, q - 6)) soft_conv<8>(from(q - 6, r.b5, r.b4), w.conv[6], r.b6, q - 6);
     for (int64_t z = 2 * (q - 6); z < 2 * (q - 6) + 2; ++z) {
-      if (z >= 0 && 2 * z < r.b7.shape.nz) up_planes(r.b6, w.up, r.b7, z);
+      if (z >= 0 && 2 * z < r.b7.shape.nz) up_planes(r.b6, w.conv[7], r.b7, z);
     }
   }
 

@@ -56,10 +56,6 @@ void soft_conv(const PairInputs& in, const ConvWeights& w, const PlaneRing& out,
       });
 }
 
-struct Affine {
-  const float *scale, *shift;  // one a channel
-};
-
 // out = affine(image / (mean over channels of blurred + c)), where the blurred are
 // softplus of the convolution plus softplus of the image; image and out have one channel
 // a view.
@@ -149,10 +145,6 @@ OTFUSE_HD Vec interleaved(const Vec& a, const Vec& b, std::integer_sequence<int,
 // first is 2 z, from plane z. Where an odd extent leaves a last plane, row or voxel that
 // no input reaches, the zeros around the input give it what it should have:
 // softplus(shift).
-struct UpWeights {
-  const float *taps, *shift;  // (2 z, 2 y, 2 x, in, 4), (4)
-};
-
 template <int kIn>
 OTFUSE_HD void up_vector(const float* const (&in)[kIn], int64_t offset, const float* taps,
                          const float* shift, Vec (&out)[2][4]) {
@@ -165,7 +157,7 @@ OTFUSE_HD void up_vector(const float* const (&in)[kIn], int64_t offset, const fl
   }
 }
 
-inline void up_planes(const PlaneRing& in, const UpWeights& w, const PlaneRing& out,
+inline void up_planes(const PlaneRing& in, const ConvWeights& w, const PlaneRing& out,
                       int64_t z) {
   constexpr int kIn = 8;
   constexpr auto lanes = std::make_integer_sequence<int, kFloatLanes>{};

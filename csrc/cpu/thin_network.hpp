@@ -6,8 +6,6 @@
 
 #include <omp.h>
 
-#include <stdexcept>
-
 #include "core/thin_program.hpp"
 #include "cpu/conv_thin.hpp"
 #include "cpu/pixel_mlp.hpp"
@@ -35,14 +33,8 @@ class ThinNetwork {
  public:
   explicit ThinNetwork(const ThinNetworkParams<real_t>& p)
       : p_(p), program_(*p.program), places_(program_.place(p.extent)) {
-    for (const ThinBuffer& buffer : program_.buffers) {
-      const int64_t step = int64_t(1) << buffer.level;
-      require(p.extent.y >= step && p.extent.x >= step && p.extent.y % step == 0 &&
-                  p.extent.x % step == 0,
-              "run on images whose extents its levels divide");
-    }
+    check_program(p);
     for (const ThinStep& step : program_.steps) {
-      check(step);
       prepared_.push_back(prepare(step));
       scratch_ = std::max(scratch_, prepared_.back().scratch);
     }
@@ -104,50 +96,8 @@ class ThinNetwork {
     real_t* target(int buffer) const { return const_cast<real_t*>(source(buffer).data); }
   };
 
-  static void require(bool fits, const char* what) {
-    if (!fits)
-      throw std::invalid_argument(std::string("thin_network: program must ") + what);
-  }
-
   int level(int buffer) const { return program_.buffers[size_t(buffer)].level; }
-  int64_t channels(int buffer) const { return program_.buffers[size_t(buffer)].channels; }
   const ThinParameter<real_t>& parameter(int i) const { return p_.parameters[size_t(i)]; }
-
-  void check(const ThinStep& step) const {
-    int64_t taken = 0;
-    require(program_.whole(step.out) == step.out, "write whole buffers");
-    require(step.start < 0 || (program_.whole(step.start) != step.out &&
-                               level(step.start) == level(step.out) &&
-                               channels(step.start) == channels(step.out)),
-            "start from a buffer like the one it makes");
-    for (int s : step.sources) {
-      taken += channels(s);
-      require(s == 0 || program_.whole(s) != step.out, "not overwrite what a step reads");
-      if (step.kind == StepKind::kConv || step.kind == StepKind::kPixelMlp) {
-        require(level(s) == level(step.out), "convolve at one scale");
-      }
-    }
-    if (step.kind == StepKind::kPick || step.kind == StepKind::kResize) {
-      require(step.sources.size() == 1 && taken == channels(step.out),
-              "keep the channels where it changes the scale");
-      const int finer = level(step.sources[0]) - level(step.out);
-      require(step.kind == StepKind::kPick ? finer < 0
-                                           : finer == -1 || finer == 1 || finer == 2,
-              "pick a coarser level, or resize by 2, 4 or a half");
-      return;
-    }
-    const int layers = step.kind == StepKind::kConv ? 1 : step.layers;
-    require(layers >= 1 && step.parameter + 2 * layers <= int(p_.parameters.size()),
-            "name parameters that are there");
-    for (int i = 0; i < layers; ++i) {
-      const auto& weight = parameter(step.parameter + 2 * i);
-      const auto& bias = parameter(step.parameter + 2 * i + 1);
-      require(weight.channels_in == taken && bias.channels_out == weight.channels_out,
-              "give each layer the channels that its weight takes");
-      taken = weight.channels_out;
-    }
-    require(taken == channels(step.out), "have room for a layer's channels");
-  }
 
   Prepared prepare(const ThinStep& step) const {
     Prepared made;

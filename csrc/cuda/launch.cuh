@@ -22,12 +22,24 @@ namespace otfuse::cuda {
     }                                                                                 \
   } while (false)
 
+// A thread's value, in its registers as long as its indices are constants.
+template <class T>
+struct DeviceOwn {
+  T value;
+  __device__ __forceinline__ T& operator()(int) { return value; }
+};
+
 class DeviceBlock {
  public:
   int64_t index;
   std::byte* memory;
 
   __device__ std::byte* shared() const { return memory; }
+
+  template <class T>
+  __device__ __forceinline__ DeviceOwn<T> own() const {
+    return {};
+  }
 
   template <class F>
   __device__ __forceinline__ void phase(F f) const {

@@ -81,6 +81,14 @@ class Passes {
     if (!l.flat) columns<ColumnMode::kForward>(second);
   }
 
+  // The first part of an inverse transform; only the planes and rows `out` are wanted.
+  void inverse(const Extents& out) const {
+    if (!l.flat) columns<ColumnMode::kInverse>(along_z(l.z.n, out.z));
+    if (l.flat || l.y.n > 1) {
+      columns<ColumnMode::kInverse>(along_y(l.flat ? 1 : out.z, l.y.n, out.y));
+    }
+  }
+
  private:
   static constexpr bool kHalf = Packing<Stored>::kHalf;
   // Of 65504, and above 6e-8: brighter parts of an image are many times its mean.

@@ -134,36 +134,49 @@ def rln_cpu(
     threads: int,
 ) -> None: ...
 def rln_bytes_cpu(extent: Triple, views: int) -> int: ...
-def conv_thin_cpu(
-    is_double: bool,
-    batch: int,
-    extent: Triple,
-    sources: list[tuple[int, int, int, int]],
-    added: tuple[int, int, int, int] | None,
-    channels_out: int,
-    kernel: Triple,
-    weight: int,
-    bias: int,
-    activation: str,
-    out: int,
-    threads: int,
-) -> None: ...
-def thin_network_cpu(
-    is_double: bool,
-    program: list[int],
-    parameters: list[tuple[int, int, int, int, int]],
-    batch: int,
-    extent: Triple,
-    image: int,
-    outputs: list[int],
-    threads: int,
-) -> None: ...
-def pixel_mlp_cpu(
-    is_double: bool,
-    batch: int,
-    pixels: int,
-    input: int,
-    layers: list[tuple[int, int, int, int]],
-    out: int,
-    threads: int,
-) -> None: ...
+
+class ConvThin:
+    def __init__(
+        self,
+        is_double: bool,
+        batch: int,
+        extent: Triple,
+        sources: list[tuple[int, int, int, int]],
+        added: tuple[int, int, int, int] | None,
+        channels_out: int,
+        kernel: Triple,
+        weight: int,
+        bias: int,
+        activation: str,
+        out: int,
+        /,
+    ) -> None: ...
+
+class PixelMlp:
+    def __init__(
+        self,
+        is_double: bool,
+        batch: int,
+        pixels: int,
+        input: int,
+        layers: list[tuple[int, int, int, int]],
+        out: int,
+        /,
+    ) -> None: ...
+
+class ThinNetwork:
+    def __init__(
+        self,
+        is_double: bool,
+        program: list[int],
+        parameters: list[tuple[int, int, int, int, int]],
+        batch: int,
+        extent: Triple,
+        image: int,
+        outputs: list[int],
+        /,
+    ) -> None: ...
+
+def conv_thin_cpu(job: ConvThin, threads: int) -> None: ...
+def pixel_mlp_cpu(job: PixelMlp, threads: int) -> None: ...
+def thin_network_cpu(job: ThinNetwork, threads: int) -> None: ...

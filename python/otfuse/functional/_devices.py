@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A batch divided among devices: each restores its part, the parts come back together."""
+"""Devices: where the core computes; a batch divided among several of them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from otfuse import ops
 from otfuse.functional._arrays import back_to_kind, to_tensor
 
 _NAME = "richardson_lucy"
+
+
+def has_kernels(device: torch.device) -> bool:
+    """Whether the core computes on a device; elsewhere the networks are left to plain torch."""
+    return ops.has_kernels(device)
 
 
 def spread(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from otfuse.functional._devices import has_kernels
 from otfuse.functional.conv_thin import conv_thin, pixel_mlp
 
 
@@ -52,9 +53,9 @@ def chain(layers: Sequence[nn.Conv2d], x: Tensor) -> Tensor:
 
 
 def _fused(layer: nn.Conv2d, x: Tensor) -> bool:
-    """Whether the fused kernels compute this: on the CPU, where no gradient is asked for.
+    """Whether the fused kernels compute this: where the core does, if no gradient is asked for.
 
     What they save is the writing of what lies between layers, which a gradient needs.
     """
     learning = torch.is_grad_enabled() and (x.requires_grad or layer.weight.requires_grad)
-    return x.device.type == "cpu" and not learning
+    return has_kernels(x.device) and not learning

@@ -8,6 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from otfuse.functional._devices import has_kernels
 from otfuse.functional.thin_network import ThinProgram, thin_network
 
 _SCALES = (0, 2, 4)
@@ -17,8 +18,8 @@ _WIDE = _WIDTH + _BLOCKS * _GROWTH
 
 
 def fits(image: Tensor) -> bool:
-    """Whether the core can take these images: on the CPU, and nobody asks for gradients."""
-    return image.device.type == "cpu" and not torch.is_grad_enabled()
+    """Whether the core can take these images: where it computes, if nobody asks for gradients."""
+    return has_kernels(image.device) and not torch.is_grad_enabled()
 
 
 def run(network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:

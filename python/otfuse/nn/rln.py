@@ -13,6 +13,7 @@ from torch.nn.functional import avg_pool3d, conv_transpose3d, softplus
 from otfuse import _checks
 from otfuse.functional import pack_rln_weights, rln
 from otfuse.functional._arrays import back_to_kind, to_tensor
+from otfuse.functional._devices import has_kernels
 from otfuse.io.tf_checkpoint import read_tf_checkpoint
 from otfuse.nn._batch_norm import BatchNorm
 from otfuse.nn._rl_steps import GRADIENTS, divide, multiply
@@ -162,7 +163,7 @@ class RLN(SavedNetwork):
         -------
         Tensor, shape (batch, 1, nz, ny, nx)
             Positive everywhere. Differentiable; where no gradient is asked for (evaluation mode
-            under `torch.no_grad`), float32 on the CPU is left to the compiled core.
+            under `torch.no_grad`), float32 is left to the compiled core.
 
         Raises
         ------
@@ -233,7 +234,7 @@ class RLN(SavedNetwork):
         return pack_rln_weights(kernels, affines)
 
     def _fits_core(self, image: Tensor) -> bool:
-        """Whether the compiled network serves: inference in float32 on the CPU."""
+        """Whether the compiled network serves: inference in float32."""
         weight = self._kernel(1)
         wanted = torch.is_grad_enabled() and (
             image.requires_grad or any(p.requires_grad for p in self.parameters())
@@ -241,7 +242,8 @@ class RLN(SavedNetwork):
         return (
             not self.training
             and not wanted
-            and image.device.type == weight.device.type == "cpu"
+            and image.device == weight.device
+            and has_kernels(image.device)
             and image.dtype == weight.dtype == torch.float32
             and (torch.compiler.is_compiling() or _checks.values_visible(image))
         )

@@ -4,8 +4,12 @@
 from otfuse.ops import (  # noqa: F401  the bodies of the CUDA ops, registered by importing them
     conv_thin_cuda,
     fft_convolve_cuda,
+    pixel_mlp_cuda,
     richardson_lucy_cuda,
     rl_pointwise_cuda,
+    rln_cuda,
+    spectral_mix_cuda,
+    thin_network_cuda,
 )
 from otfuse.ops._fields import engine_grid
 from otfuse.ops.conv_thin import conv_thin
@@ -15,7 +19,13 @@ from otfuse.ops.richardson_lucy import richardson_lucy, richardson_lucy_bytes
 from otfuse.ops.rl_pointwise import rl_ratio, rl_update
 from otfuse.ops.rln import rln, rln_bytes
 from otfuse.ops.spectral_mix import spectral_mix, spectral_mix_symbol
-from otfuse.ops.system import clear_cache, next_fast_extent, simd_level, thread_count
+from otfuse.ops.system import (
+    clear_cache,
+    has_kernels,
+    next_fast_extent,
+    simd_level,
+    thread_count,
+)
 from otfuse.ops.thin_network import thin_network
 
 __all__ = [
@@ -23,6 +33,7 @@ __all__ = [
     "conv_thin",
     "engine_grid",
     "fft_convolve",
+    "has_kernels",
     "make_otf",
     "next_fast_extent",
     "pixel_mlp",

@@ -7,7 +7,7 @@ The gradient in the inputs is the same op with the mirrored, transposed weights.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,29 +38,53 @@ def conv_thin(
     Inputs (batch, channels, spatial...), weight (channels_out, channels_in, kernel...), added
     (batch, 1, spatial...).
     """
-    first, weight = inputs[0], weight.contiguous()
-    bias = None if bias is None else bias.contiguous()
-    parts = [spatially_contiguous(x) for x in inputs]
-    added = None if added is None else spatially_contiguous(added)
-    out = first.new_empty((first.shape[0], weight.shape[0], *first.shape[2:]))
-    extent, kernel = triple(first.shape[2:], 1), triple(weight.shape[2:], 1)
-    if kernel == (1, 1, 1):  # one long row: no edges in between
-        extent = (1, 1, extent[0] * extent[1] * extent[2])
-    _C.conv_thin_cpu(
-        is_double(first),
-        first.shape[0],
-        extent,
-        [_source(x) for x in parts],
-        None if added is None else _source(added),
-        weight.shape[0],
-        kernel,
-        weight.data_ptr(),
-        0 if bias is None else bias.data_ptr(),
-        activation,
-        out.data_ptr(),
-        torch.get_num_threads(),
-    )
-    return out
+    call = Call.of(inputs, weight, bias, added)
+    _C.conv_thin_cpu(call.job(activation), torch.get_num_threads())
+    return call.out
+
+
+class Call(NamedTuple):
+    """The tensors of a call as the core takes them, and one for its result."""
+
+    parts: list[Tensor]
+    weight: Tensor
+    bias: Tensor | None
+    added: Tensor | None
+    out: Tensor
+
+    @classmethod
+    def of(
+        cls, inputs: Sequence[Tensor], weight: Tensor, bias: Tensor | None, added: Tensor | None
+    ) -> Call:
+        """Copies of those that do not lie as they should."""
+        first = inputs[0]
+        return cls(
+            [spatially_contiguous(x) for x in inputs],
+            weight.contiguous(),
+            None if bias is None else bias.contiguous(),
+            None if added is None else spatially_contiguous(added),
+            first.new_empty((first.shape[0], weight.shape[0], *first.shape[2:])),
+        )
+
+    def job(self, activation: str) -> _C.ConvThin:
+        """What the core's launchers take; the tensors have to outlive it."""
+        shape = self.out.shape
+        extent, kernel = triple(shape[2:], 1), triple(self.weight.shape[2:], 1)
+        if kernel == (1, 1, 1):  # one long row: no edges in between
+            extent = (1, 1, extent[0] * extent[1] * extent[2])
+        return _C.ConvThin(
+            is_double(self.out),
+            shape[0],
+            extent,
+            [_source(x) for x in self.parts],
+            None if self.added is None else _source(self.added),
+            shape[1],
+            kernel,
+            self.weight.data_ptr(),
+            0 if self.bias is None else self.bias.data_ptr(),
+            activation,
+            self.out.data_ptr(),
+        )
 
 
 def spatially_contiguous(x: Tensor) -> Tensor:

@@ -1,10 +1,45 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Bodies of otfuse::conv_thin and otfuse::pixel_mlp on a device."""
+"""Body of otfuse::conv_thin on a device."""
 
 from __future__ import annotations
 
-from otfuse.ops import _thin_by_torch
-from otfuse.ops._registry import implement
+from collections.abc import Sequence
 
-implement("conv_thin", "CUDA")(_thin_by_torch.conv_thin)
-implement("pixel_mlp", "CUDA")(_thin_by_torch.pixel_mlp)
+import torch
+from torch import Tensor
+
+from otfuse import _C
+from otfuse.ops import _thin_by_torch
+from otfuse.ops._device import Device, cuda_device
+from otfuse.ops._registry import implement
+from otfuse.ops.conv_thin import Call
+
+
+def conv_thin_on(
+    device: Device,
+    inputs: Sequence[Tensor],
+    weight: Tensor,
+    bias: Tensor | None,
+    added: Tensor | None,
+    activation: str,
+) -> Tensor:
+    """See otfuse::conv_thin."""
+    if len(inputs) > device.kernels.most_thin_sources:
+        inputs = [torch.cat(list(inputs), 1)]
+    call = Call.of(inputs, weight, bias, added)
+    device.kernels.conv_thin(call.job(activation), device.queue)
+    return call.out
+
+
+@implement("conv_thin", "CUDA")
+def _(
+    inputs: Sequence[Tensor],
+    weight: Tensor,
+    bias: Tensor | None,
+    added: Tensor | None,
+    activation: str,
+) -> Tensor:
+    if _C.cuda is None:
+        return _thin_by_torch.conv_thin(inputs, weight, bias, added, activation)
+    with torch.cuda.device_of(weight):
+        return conv_thin_on(cuda_device(weight), inputs, weight, bias, added, activation)

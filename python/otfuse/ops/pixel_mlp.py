@@ -7,7 +7,7 @@ Nothing between the layers is kept: the gradient computes it again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,23 +26,42 @@ from otfuse.ops.conv_thin import activation_slope, conv_thin
 @operator("pixel_mlp", "(Tensor input, Tensor[] weights, Tensor[] biases) -> Tensor")
 def pixel_mlp(input: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
     """The last layer's values; weights[i] is (channels_out, channels_in)."""
-    input = input.contiguous()
-    weights = [w.contiguous() for w in weights]
-    biases = [b.contiguous() for b in biases]
-    out = input.new_empty((input.shape[0], weights[-1].shape[0], *input.shape[2:]))
-    _C.pixel_mlp_cpu(
-        is_double(input),
-        input.shape[0],
-        input.shape[2:].numel(),
-        input.data_ptr(),
-        [
-            (w.data_ptr(), b.data_ptr(), w.shape[1], w.shape[0])
-            for w, b in zip(weights, biases, strict=True)
-        ],
-        out.data_ptr(),
-        torch.get_num_threads(),
-    )
-    return out
+    call = Call.of(input, weights, biases)
+    _C.pixel_mlp_cpu(call.job(), torch.get_num_threads())
+    return call.out
+
+
+class Call(NamedTuple):
+    """The tensors of a call as the core takes them, and one for its result."""
+
+    input: Tensor
+    weights: list[Tensor]
+    biases: list[Tensor]
+    out: Tensor
+
+    @classmethod
+    def of(cls, input: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Call:
+        """Copies of those that do not lie as they should."""
+        return cls(
+            input.contiguous(),
+            [w.contiguous() for w in weights],
+            [b.contiguous() for b in biases],
+            input.new_empty((input.shape[0], weights[-1].shape[0], *input.shape[2:])),
+        )
+
+    def job(self) -> _C.PixelMlp:
+        """What the core's launchers take; the tensors have to outlive it."""
+        return _C.PixelMlp(
+            is_double(self.input),
+            self.input.shape[0],
+            self.input.shape[2:].numel(),
+            self.input.data_ptr(),
+            [
+                (w.data_ptr(), b.data_ptr(), w.shape[1], w.shape[0])
+                for w, b in zip(self.weights, self.biases, strict=True)
+            ],
+            self.out.data_ptr(),
+        )
 
 
 @register_fake("pixel_mlp")

@@ -13,9 +13,7 @@ from otfuse.ops._registry import operator, register_fake
 @operator("rln", "(Tensor image, Tensor weights, float denominator) -> Tensor")
 def rln(image: Tensor, weights: Tensor, denominator: float) -> Tensor:
     """The Richardson-Lucy Network with its normalisations folded in."""
-    image, weights = image.contiguous(), weights.contiguous()
-    if image.dtype != torch.float32 or weights.dtype != torch.float32:
-        raise TypeError(f"rln: tensors must be float32, got {image.dtype} and {weights.dtype}")
+    image, weights = checked(image, weights)
     batch, views, nz, ny, nx = image.shape
     out = image.new_empty(batch, 1, nz, ny, nx)
     if batch:
@@ -31,6 +29,13 @@ def rln(image: Tensor, weights: Tensor, denominator: float) -> Tensor:
             torch.get_num_threads(),
         )
     return out
+
+
+def checked(image: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as the core takes them; TypeError if they are not float32."""
+    if image.dtype != torch.float32 or weights.dtype != torch.float32:
+        raise TypeError(f"rln: tensors must be float32, got {image.dtype} and {weights.dtype}")
+    return image.contiguous(), weights.contiguous()
 
 
 @register_fake("rln")

@@ -13,44 +13,16 @@ import torch
 from torch import Tensor
 
 from otfuse import _C
+from otfuse.ops import _mix_by_torch
 from otfuse.ops._fields import field, is_double, triple
-from otfuse.ops._registry import implement, operator, register_autograd, register_fake
-
-
-def _axes(x: Tensor) -> tuple[int, ...]:
-    return tuple(range(2 - x.ndim, 0))
-
-
-def _by_fft(x: Tensor, symbol: Tensor, adjoint: bool) -> Tensor:
-    """In torch: volumes, and devices without a kernel."""
-    spectrum = torch.fft.rfftn(x, dim=_axes(x)).flatten(2)
-    matrices = symbol.flatten(2)
-    if adjoint:
-        matrices = matrices.conj().transpose(0, 1)
-    mixed = torch.einsum("oik,bik->bok", matrices, spectrum)
-    mixed = mixed.unflatten(2, symbol.shape[2:])
-    back: Tensor = torch.fft.irfftn(mixed, s=x.shape[2:], dim=_axes(x))
-    return back.contiguous()
-
-
-def _symbol_by_fft(x: Tensor, grad: Tensor) -> Tensor:
-    """In torch, as above: columns but the first (and Nyquist) stand for two frequencies."""
-    seen, wanted = (torch.fft.rfftn(a, dim=_axes(a)).flatten(2) for a in (x, grad))
-    n = x.shape[-1]
-    share = x.new_full((n // 2 + 1,), 2.0)
-    share[0] = 1
-    if n % 2 == 0:
-        share[-1] = 1
-    found = torch.einsum("bok,bik->oik", wanted, seen.conj())
-    shape = (*x.shape[2:-1], n // 2 + 1)
-    return (found.unflatten(2, shape) * (share / x[0, 0].numel())).contiguous()
+from otfuse.ops._registry import operator, register_autograd, register_fake
 
 
 @operator("spectral_mix", "(Tensor x, Tensor symbol, bool adjoint) -> Tensor")
 def spectral_mix(x: Tensor, symbol: Tensor, adjoint: bool) -> Tensor:
     """x (batch, ins, spatial...), symbol complex (outs, ins, half spectrum) in natural order."""
     if x.ndim != 4:
-        return _by_fft(x, symbol, adjoint)
+        return _mix_by_torch.spectral_mix(x, symbol, adjoint)
     batch, ins, *shape = x.shape
     outs = symbol.shape[1] if adjoint else symbol.shape[0]
     source, m = x.reshape(-1, *shape).contiguous(), symbol.resolve_conj().contiguous()
@@ -79,7 +51,7 @@ def _(x: Tensor, symbol: Tensor, adjoint: bool) -> Tensor:
 def spectral_mix_symbol(x: Tensor, grad: Tensor) -> Tensor:
     """The derivative of <grad, spectral_mix(x, symbol)> in the symbol."""
     if x.ndim != 4:
-        return _symbol_by_fft(x, grad)
+        return _mix_by_torch.spectral_mix_symbol(x, grad)
     batch, ins, *shape = x.shape
     outs = grad.shape[1]
     source, wanted = (a.reshape(-1, *shape).contiguous() for a in (x, grad))
@@ -102,10 +74,6 @@ def spectral_mix_symbol(x: Tensor, grad: Tensor) -> Tensor:
 def _(x: Tensor, grad: Tensor) -> Tensor:
     half = (*x.shape[2:-1], x.shape[-1] // 2 + 1)
     return x.new_empty((grad.shape[1], x.shape[1], *half), dtype=x.dtype.to_complex())
-
-
-implement("spectral_mix", "CUDA")(_by_fft)
-implement("spectral_mix_symbol", "CUDA")(_symbol_by_fft)
 
 
 def _setup_mix(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

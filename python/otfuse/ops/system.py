@@ -11,6 +11,11 @@ def simd_level() -> str:
     return _C.simd_level()
 
 
+def has_kernels(device: torch.device) -> bool:
+    """Whether the core was built for a device."""
+    return device.type == "cpu" or (device.type == "cuda" and _C.cuda is not None)
+
+
 def next_fast_extent(n: int) -> int:
     """The extent of at least `n` that the engine transforms at the least cost."""
     return _C.next_fast_extent(n)

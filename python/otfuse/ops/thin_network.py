@@ -10,6 +10,7 @@ start, activation, channels activated, first parameter, layers, how many sources
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,20 +25,36 @@ def thin_network(
     image: Tensor, parameters: Sequence[Tensor], program: Sequence[int]
 ) -> list[Tensor]:
     """The program's outputs for images (batch, 1, y, x); parameters: weights and biases."""
-    image = image.contiguous()
-    parameters = [p.contiguous() for p in parameters]
-    outputs = _outputs(image, program)
-    _C.thin_network_cpu(
-        is_double(image),
-        list(program),
-        [(p.data_ptr(), *p.shape, *[1] * (4 - p.ndim)) for p in parameters],
-        image.shape[0],
-        (1, image.shape[2], image.shape[3]),
-        image.data_ptr(),
-        [out.data_ptr() for out in outputs],
-        torch.get_num_threads(),
-    )
-    return outputs
+    call = Call.of(image, parameters, program)
+    _C.thin_network_cpu(call.job(program), torch.get_num_threads())
+    return call.outputs
+
+
+class Call(NamedTuple):
+    """The tensors of a call as the core takes them, and those for its results."""
+
+    image: Tensor
+    parameters: list[Tensor]
+    outputs: list[Tensor]
+
+    @classmethod
+    def of(cls, image: Tensor, parameters: Sequence[Tensor], program: Sequence[int]) -> Call:
+        """Copies of those that do not lie as they should."""
+        image = image.contiguous()
+        return cls(image, [p.contiguous() for p in parameters], _outputs(image, program))
+
+    def job(self, program: Sequence[int]) -> _C.ThinNetwork:
+        """What the core's launchers take; the tensors have to outlive it."""
+        batch, _, ny, nx = self.image.shape
+        return _C.ThinNetwork(
+            is_double(self.image),
+            list(program),
+            [(p.data_ptr(), *p.shape, *[1] * (4 - p.ndim)) for p in self.parameters],
+            batch,
+            (1, ny, nx),
+            self.image.data_ptr(),
+            [out.data_ptr() for out in self.outputs],
+        )
 
 
 def _outputs(image: Tensor, program: Sequence[int]) -> list[Tensor]:

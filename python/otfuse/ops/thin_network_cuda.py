@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Body of otfuse::thin_network on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from otfuse.ops._device import Device, cuda_device, workspace
+from otfuse.ops._registry import implement
+from otfuse.ops.thin_network import Call
+
+
+def thin_network_on(
+    device: Device, image: Tensor, parameters: Sequence[Tensor], program: Sequence[int]
+) -> list[Tensor]:
+    """See otfuse::thin_network."""
+    call = Call.of(image, parameters, program)
+    job = call.job(program)
+    memory = workspace(image, device.kernels.thin_network_bytes(job))
+    device.kernels.thin_network(job, memory.data_ptr(), device.queue)
+    return call.outputs
+
+
+@implement("thin_network", "CUDA")
+def _(image: Tensor, parameters: Sequence[Tensor], program: Sequence[int]) -> list[Tensor]:
+    with torch.cuda.device_of(image):
+        return thin_network_on(cuda_device(image), image, parameters, program)

@@ -105,7 +105,7 @@ def direct_loop(
                 range(h.ndim),
             )
         )
-        for h in (psf, back)
+        for h in (psf, back / back.sum())
     )
     floor = 1e-6 * image.mean()
     x = np.maximum(image - background, floor)
@@ -167,11 +167,34 @@ def test_the_forward_stays_exact(rng: np.random.Generator) -> None:
     ratio = image / otfuse.fft_convolve(start, psf)
     for kind in KINDS[1:]:
         back = otfuse.psf.back_projector(psf, kind)
-        correction = otfuse.fft_convolve(ratio, back, adjoint=True)
+        correction = otfuse.fft_convolve(ratio, back / back.sum(), adjoint=True)
         actual = otfuse.richardson_lucy(
             image, psf, 1, back_projector=back, boundary="circular", init=start
         )
         assert_close(actual, (start * correction).clamp(min=1e-6 * image.mean()), kind, factor=8)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_the_truth_stays(boundary: str, masked: bool, rng: np.random.Generator) -> None:
+    """What explains the image is left alone, near the edges and behind a mask too."""
+    psf = blurry_psf((6, 5), 1.0)
+    level = torch.full((14, 15), 7.0, dtype=torch.float64)
+    mask = torch.from_numpy(rng.random(level.shape) > 0.3) if masked else None
+    options = {"boundary": boundary, "mask": mask, "background": 2.0}
+    for kind in KINDS[1:]:
+        out = otfuse.richardson_lucy(level + 2, psf, 3, back_projector=kind, **options)
+        assert_close(out, level, kind, factor=16)
+
+
+def test_the_light_of_an_image_without_edges_stays(rng: np.random.Generator) -> None:
+    """The field ends in the middle of things; no more light is found than there was."""
+    psf = blurry_psf((9, 9), 1.5)
+    wide = torch.from_numpy(rng.poisson(200 * rng.random((40, 40)) ** 4 + 20.0) + 0.0)
+    image = otfuse.fft_convolve(wide, psf, boundary="extended")
+    for n in (1, 2, 5):
+        out = otfuse.richardson_lucy(image, psf, n, back_projector="wiener_butterworth")
+        assert float(out.sum() / image.sum()) == pytest.approx(1, abs=0.05)
 
 
 def test_the_pair_is_not_an_adjoint_but_each_is_exact(rng: np.random.Generator) -> None:
@@ -249,6 +272,11 @@ REJECTED = [
         "nan",
         {"back_projector": torch.full((4, 5), float("nan"), dtype=torch.float64)},
         "back_projector must be finite",
+    ),
+    (
+        "dark",
+        {"back_projector": -torch.ones(4, 5, dtype=torch.float64)},
+        "back_projector must have a positive sum, got -20",
     ),
 ]
 

@@ -13,7 +13,8 @@ import tifffile
 import otfuse
 from cli_helpers import MODEL, VOXEL, CommandLine, counts, lopsided_psf, save
 from conftest import SHARED
-from otfuse.io import auto_background, find_provenance, read_stack
+from otfuse.io import find_provenance, read_stack
+from otfuse.io.camera import dark_levels
 
 
 @pytest.fixture
@@ -26,8 +27,14 @@ def psf(tmp_path: Path) -> Path:
     return save(tmp_path / "psf.tif", lopsided_psf()[None, None])
 
 
-def expected(data: np.ndarray, psf: np.ndarray, background: float, **options: Any) -> np.ndarray:
-    options = {"boundary": "extended", "acceleration": "shb", **options}
+def expected(
+    data: np.ndarray,
+    psf: np.ndarray,
+    background: float,
+    offset: float | None = None,
+    **options: Any,
+) -> np.ndarray:
+    options = {"boundary": "extended", "acceleration": "shb", "offset": offset, **options}
     image = data.astype(np.float32)
     return np.asarray(otfuse.richardson_lucy(image, psf, 3, background=background, **options))
 
@@ -40,8 +47,7 @@ def test_a_stack(run: CommandLine, psf: Path, tmp_path: Path) -> None:
     result = read_stack(tmp_path / "out.tif")
     assert result.axes == "ZYX" and result.data.dtype == np.float32
     assert result.voxel == pytest.approx(VOXEL)
-    background = auto_background(data[:, 0])
-    want = expected(data[0, 0], lopsided_psf(), background)
+    want = expected(data[0, 0], lopsided_psf(), *dark_levels(data[:, 0]))
     np.testing.assert_allclose(result.data[0, 0], want, rtol=1e-3, atol=1e-5 * want.max())
     for word in ("9 x 20 x 22", "background", "auto: minimum of the smoothed", "shb", "extended"):
         assert word in outcome.out
@@ -90,9 +96,9 @@ def test_channels_and_time_points(run: CommandLine, psf: Path, tmp_path: Path) -
     assert result.data.shape == data.shape and result.channel_names == ("DAPI", "GFP")
     assert result.time_step == 2.0
     for c in range(2):
-        background = auto_background(data[:, c])
+        levels = dark_levels(data[:, c])
         for t in range(3):
-            want = expected(data[t, c], lopsided_psf(), background)
+            want = expected(data[t, c], lopsided_psf(), *levels)
             found = result.data[t, c]
             np.testing.assert_allclose(found, want, rtol=1e-3, atol=1e-5 * want.max())
     assert "DAPI: " in outcome.out and "GFP: " in outcome.out
@@ -212,10 +218,15 @@ def test_negative_voxels_are_clipped_on_request(
     np.testing.assert_allclose(result, want, rtol=1e-3, atol=1e-4 * want.max())
 
 
-def test_offset_is_the_background(run: CommandLine, psf: Path, tmp_path: Path) -> None:
-    image = save(tmp_path / "image.tif", counts((1, 1, 5, 12, 14)))
-    outcome = run.deconvolve(image, "--psf", psf, "--offset", "95")
-    assert "95 (--offset)" in outcome.out
+def test_an_offset_is_taken_off(run: CommandLine, psf: Path, tmp_path: Path) -> None:
+    data = counts((1, 1, 5, 12, 14))
+    image = save(tmp_path / "image.tif", data)
+    words = ["--psf", psf, "--psf-center", "none", "--offset", "95"]
+    outcome = run.deconvolve(image, *words)
+    assert "95 of it no light" in outcome.out
+    want = expected(data[0, 0], lopsided_psf(), dark_levels(data[:, 0])[0], 95.0)
+    result = read_stack(tmp_path / "out.tif").data[0, 0]
+    np.testing.assert_allclose(result, want, rtol=1e-3, atol=1e-4 * want.max())
 
 
 def test_a_background_that_eats_the_image_is_warned_of(

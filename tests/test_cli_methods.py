@@ -11,7 +11,8 @@ import torch
 
 import otfuse
 from cli_helpers import CommandLine, counts, lopsided_psf, save
-from otfuse.io import auto_background, find_provenance, read_stack
+from otfuse.io import find_provenance, read_stack
+from otfuse.io.camera import dark_levels
 
 SHAPE = (1, 1, 5, 12, 14)
 
@@ -50,7 +51,6 @@ METHODS = {
             "stop": "held_out",
             "gain": 2.0,
             "offset": 90.0,
-            "background": 90.0,
             "n_iters": 100,
         },
     ),
@@ -71,14 +71,13 @@ METHODS = {
             "stop": "gradient_consensus",
             "gain": 2.0,
             "offset": 90.0,
-            "background": 90.0,
             "n_iters": 6,
         },
     ),
     "idiv": (["--stop", "idiv"], {"acceleration": "shb", "stop": "idiv", "n_iters": 100}),
     "none": (
         ["--gain", "2", "--offset", "90", "--stop", "none"],
-        {"acceleration": "shb", "background": 90.0, "n_iters": 30},
+        {"acceleration": "shb", "offset": 90.0, "n_iters": 30},
     ),
 }
 
@@ -101,10 +100,12 @@ def test_is_the_function(
     )
     assert outcome.code == 0, outcome
     data = result(image).astype(np.float32)
-    options = {"background": auto_background(data[None]), **options}
+    background, offset = dark_levels(data[None])
+    options = {"background": background, "offset": offset, **options}
     kernel = lopsided_psf()
     expected = otfuse.richardson_lucy(data, kernel / kernel.sum(), **options)
-    np.testing.assert_allclose(result(tmp_path / "out.tif"), expected, rtol=2e-3, atol=1e-3)
+    atol = 1e-4 * expected.max()  # where nothing is, rounding is all there is
+    np.testing.assert_allclose(result(tmp_path / "out.tif"), expected, rtol=2e-3, atol=atol)
 
 
 def test_says_what_it_does(run: CommandLine, image: Path, psf: Path, tmp_path: Path) -> None:

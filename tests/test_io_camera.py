@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from otfuse.io import auto_background, find_saturation, percentile
+from otfuse.io.camera import dark_levels
 
 
 @pytest.mark.parametrize("shape", [(1, 9, 20, 31), (1, 1, 20, 31), (3, 5, 7, 1), (1, 2, 3, 2)])
@@ -37,6 +38,25 @@ def test_background_is_one_for_all_time_points(rng: np.random.Generator) -> None
 
 def test_background_takes_volumes_one_by_one() -> None:
     assert auto_background(np.full((4, 5, 6), v) for v in (7.0, 5.0)) == pytest.approx(5)
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 64, 64), (2, 1, 64, 64)])
+def test_the_offset_lies_two_deviations_below(
+    shape: tuple[int, ...], rng: np.random.Generator
+) -> None:
+    """Of the dark places' noise: bright ones are noisier."""
+    image = rng.normal(100, 5, shape)
+    image[..., 20:40, 20:40] += rng.normal(1000, 50, (*shape[:2], 20, 20))
+    level, dark = dark_levels(image)
+    assert level == auto_background(image)
+    assert level - dark == pytest.approx(10, rel=0.15)
+
+
+def test_the_offset_of_what_is_even_or_narrow() -> None:
+    assert dark_levels(np.full((1, 4, 8, 8), 7.0)) == (pytest.approx(7), pytest.approx(7))
+    assert dark_levels(np.full((1, 4, 8, 2), 7.0)) == (pytest.approx(7), pytest.approx(7))
+    noisy = np.random.default_rng(0).normal(2, 5, (1, 4, 32, 32))
+    assert dark_levels(noisy)[1] == 0
 
 
 @pytest.mark.parametrize("percent", [5, 50])

@@ -77,6 +77,21 @@ def richardson_lucy_arguments(rng: np.random.Generator) -> list[tuple[object, ..
     return [(*shared, *given, *settings) for given, settings in tensors_settings]
 
 
+def consensus_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
+    """Periodic, and with edges and a background."""
+    shapes = ((2, 6, 7), (2, 6, 7), (2, 6, 7), (1, 3, 4), (2, 6, 7), (2, 8, 10))
+    one, two, whole, kernel, small, large = tensors(rng, *shapes, grad=False)
+    floor = torch.full((2,), 1e-6, dtype=torch.float64)
+    periodic = (1, (6, 7), False, (-1, -2), (0, 0), 0.5, 0.0)
+    edges = (1, (9, 11), True, (-1, -2), (-1, -1), 0.5, 0.0)
+    end = (2, 0, "none", 0.0, (1.0, 1.0))
+    before, after = (one, kernel, None, None), (None, None, floor)
+    return [
+        (*before, small, *after, None, whole, two, *periodic, *end, False, True, False),
+        (*before, large, *after, whole, whole, two, *edges, *end, True, True, False),
+    ]
+
+
 def backward_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
     """The gradients of some of the runs above; of no further derivative."""
     runs = richardson_lucy_arguments(rng)
@@ -121,6 +136,7 @@ ARGUMENTS = {
     "make_otf": make_otf_arguments,
     "richardson_lucy": richardson_lucy_arguments,
     "richardson_lucy_backward": backward_arguments,
+    "rl_consensus": consensus_arguments,
     "rl_ratio": rl_ratio_arguments,
     "rl_update": rl_update_arguments,
     "rln": rln_arguments,

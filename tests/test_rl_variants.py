@@ -10,6 +10,7 @@ import torch
 import otfuse
 from compare import assert_close, assert_same
 from otfuse import reference
+from otfuse.io.camera import dark_levels
 from samples import BOUNDARIES, SAMPLES, Sample, by_name, counts, image_of, lopsided_psf
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -301,11 +302,11 @@ def test_automatic_background(rng: np.random.Generator) -> None:
     psf = lopsided_psf(rng, (3, 4, 3))
     mask = torch.ones(image.shape, dtype=torch.bool)
     mask[0, 2, 3, 3] = False
-    levels = [otfuse.io.auto_background(item[None].numpy()) for item in image]
-    assert 4 < levels[0] < 8 < 30 < levels[1] < 38
+    levels = [dark_levels(item[None].numpy()) for item in image]
+    assert levels[0][1] < 4 < levels[0][0] < 8 < 24 < levels[1][1] < 30 < levels[1][0] < 38
     actual = otfuse.richardson_lucy(image, psf, 5, background="auto")
-    for item, level, alone in zip(image, levels, actual, strict=True):
-        expected = otfuse.richardson_lucy(item, psf, 5, background=level)
+    for item, (level, dark), alone in zip(image, levels, actual, strict=True):
+        expected = otfuse.richardson_lucy(item, psf, 5, background=level, offset=dark)
         assert_close(alone, expected, "item", factor=8)
         single = otfuse.richardson_lucy(item, psf, 5, background="auto")
         assert_same(single, expected, "alone")
@@ -313,9 +314,24 @@ def test_automatic_background(rng: np.random.Generator) -> None:
     options = {"mask": mask, "background": "auto"}
     masked = otfuse.richardson_lucy(hidden, psf, 5, **options)
     assert bool(torch.isfinite(masked).all())
-    lower = otfuse.io.auto_background(torch.where(mask, image, image.max())[0][None].numpy())
-    expected = otfuse.richardson_lucy(hidden[0], psf, 5, mask=mask[0], background=lower)
+    lower, dark = dark_levels(torch.where(mask, image, image.max())[0][None].numpy())
+    options = {"mask": mask[0], "background": lower, "offset": dark}
+    expected = otfuse.richardson_lucy(hidden[0], psf, 5, **options)
     assert_close(masked[0], expected, "masked", factor=8)
+
+
+def test_an_offset_is_taken_off(rng: np.random.Generator) -> None:
+    """Of the image, cut off at 0, and of the background, a number or an array."""
+    image, psf = counts(rng, (12, 13)), lopsided_psf(rng, (4, 3))
+    dim = (image - 20).clamp(min=0)
+    array = torch.from_numpy(15 + 10 * rng.random((12, 13)))
+    for background, left in ((26.0, 6.0), (15.0, 0.0), (array, (array - 20).clamp(min=0))):
+        actual = otfuse.richardson_lucy(image, psf, 5, background=background, offset=20.0)
+        expected = otfuse.richardson_lucy(dim, psf, 5, background=left)
+        assert_same(actual, expected, str(left))
+    mask = image > 30
+    actual = otfuse.richardson_lucy(image, psf, 5, mask=mask, offset=20.0)
+    assert_same(actual, otfuse.richardson_lucy(dim, psf, 5, mask=mask), "masked")
 
 
 REJECTED = [
@@ -324,6 +340,7 @@ REJECTED = [
     ("tv-text", {"tv": "much"}, TypeError, "tv must be a number"),
     ("voxel-count", {"voxel": (1.0,)}, ValueError, "voxel must have 2 positive edges"),
     ("voxel-zero", {"voxel": (1.0, 0.0)}, ValueError, "voxel must have 2 positive edges"),
+    ("offset", {"offset": float("nan")}, ValueError, "offset must be finite"),
     ("background-word", {"background": "none"}, ValueError, "background must be one of 'auto'"),
     ("background-list", {"background": [1.0]}, TypeError, "background must be a number"),
     (

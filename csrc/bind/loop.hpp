@@ -27,8 +27,8 @@ struct AnyRichardsonLucy {
   uintptr_t otf = 0, otf_back = 0;
   int64_t kernels = 1, inner = 1;
   std::optional<AnyField> previous, change, out_previous, out_change;
-  std::optional<AnyField> judged, background_map;
-  uintptr_t divergence = 0, floor = 0;
+  std::optional<AnyField> judged, background_map, second;
+  uintptr_t divergence = 0, floor = 0, agreed = 0;
   double background = 0, judged_offset = 0;
   int64_t n_iters = 0, first_iteration = 0;
   std::string acceleration = "none";
@@ -54,6 +54,8 @@ struct AnyRichardsonLucy {
             to_pointer<double>(divergence),
             to_field<const real_t>(judged),
             real_t(judged_offset),
+            to_field<const real_t>(second),
+            to_pointer<double>(agreed),
             to_pointer<const real_t>(floor),
             real_t(background),
             to_field<const real_t>(background_map),

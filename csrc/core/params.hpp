@@ -79,6 +79,9 @@ struct RichardsonLucyParams {
   double* divergence;                      // (batch, n_iters); none: not wanted
   Field<const real_t> judged;              // what it is taken from; none: the image
   real_t judged_offset;                    // of the model, not in `judged`
+  Field<const real_t> second;              // another half of the photons, where `image`
+                                           // is one, for a consensus of both; or none
+  double* agreed;                          // (batch, n_iters): voxels on which both agree
   const real_t* floor;                     // (batch)
   real_t background;
   Field<const real_t> background_map;  // added to it; none: 0

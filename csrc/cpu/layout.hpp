@@ -98,6 +98,7 @@ struct Scratch {
   real_t* rows;  // a row block, row by row
   real_t* zeros;
   real_t* bin;
+  real_t* extra;  // as much as the job asked for
 
   static int64_t line_size(const Layout<real_t>& l) {
     return kStep * std::max({l.grid.x + 1, l.grid.y, l.grid.z});
@@ -115,7 +116,8 @@ struct Scratch {
         chirp(partner + line_size(l)),
         rows(chirp + chirp_size(l)),
         zeros(rows + l.row_block),
-        bin(zeros + kStep) {
+        bin(zeros + kStep),
+        extra(bin + kStep) {
     std::fill(zeros, zeros + kStep, real_t(0));
   }
 };

@@ -3,90 +3,61 @@
 // spectrum and nothing else, 52 bytes per voxel in float32.
 //   p = x + a (x - x_before)            a = (k - 1) / (k + 2), or 0
 //   x = p H^T(y / (H p + b)) W / D      W = 1 / H^T 1 where that exceeds 0.01, or 1
-// D is 1 or the total variation's divisor (cpu/total_variation.hpp); H^T may be another
-// back projector. With "biggs" a needs sums over the whole image between the update and
+// D is 1 or the total variation's divisor (cpu/total_variation.hpp). With a back
+// projector B of its own, which may be negative, what the camera does not see counts as
+// explained:
+//   x = p (B^T(y / (H p + b)) + 1 - B^T 1) / D
+// With "biggs" a needs sums over the whole image between the update and
 // the next blur, which costs one more pass. Sources: Richardson 1972; Lucy 1974; edges
 // Bertero & Boccacci 2005; momentum Wang & Miller 2014, Biggs & Andrews 1997; back
 // projectors Guo et al. 2020.
 #pragma once
 
-#include <atomic>
-
-#include "cpu/fft_convolve.hpp"
-#include "cpu/rl_memory.hpp"
+#include "cpu/rl_consensus.hpp"
+#include "cpu/rl_frame.hpp"
 #include "cpu/rl_steps.hpp"
 #include "cpu/total_variation.hpp"
 
 OTFUSE_BEGIN_ISA_NAMESPACE
 
-// Below this share of its light seen by the camera a voxel is not restored.
-inline constexpr double kLeastWeight = 0.01;
-
 template <class real_t>
-class RichardsonLucy {
+class RichardsonLucy : RlFrame<real_t> {
+  using Frame = RlFrame<real_t>;
+  using Frame::block, Frame::plane, Frame::each_block, Frame::load_field;
+  using Frame::floor, Frame::seen, Frame::leave_with;
+  using Frame::l, Frame::p, Frame::team, Frame::item, Frame::s, Frame::m;
+
  public:
   using V = Lanes<real_t>;
 
   RichardsonLucy(const Layout<real_t>& l, const RichardsonLucyParams<real_t>& p,
                  Team team, int64_t item, real_t* memory, const Scratch<real_t>& s)
-      : l(l),
-        p(p),
-        team(team),
-        item(item),
-        s(s),
-        m(l, p, memory),
-        otf(p.otf + p.kernel.of(item) * l.otf_size()),
-        otf_back(p.otf_back ? p.otf_back + p.kernel.of(item) * l.otf_size() : otf),
+      : Frame(l, p, team, item, memory, s),
         biggs(p.acceleration == Acceleration::kBiggs),
-        floor(broadcast(p.floor[item])),
-        variation(l, p, p.floor[item]),
-        seen(reach(p.image.window, l.grid)),
-        seen_columns(column_limit(l, seen)),
-        all_columns(column_limit(l, l.grid)) {}
+        variation(l, p, p.floor[item], s.extra) {}
 
   void run(std::atomic<bool>& stop) {
     load();
-    if (p.weighted) make_weight();
+    if (p.weighted) this->make_weight();
     start();
     for (int64_t i = 0; i < p.n_iters; ++i) {
-      blur();
+      this->blur(m.spectrum);
       compare(i);
-      convolve_spectrum(l, team, m.spectrum, otf_back, true, {seen_columns, all_columns},
-                        s);
+      this->project_back(m.spectrum);
+      variation.forget();
       biggs ? update_biggs(i) : update(i);
-      if (stopped(stop)) return;
+      if (this->stopped(stop)) return;
     }
-    store(p.out, m.estimate);
-    if (p.out_previous) store(p.out_previous, m.previous);
-    if (p.out_change) store(p.out_change, m.change);
+    this->store(p.out, m.estimate);
+    if (p.out_previous) this->store(p.out_previous, m.previous);
+    if (p.out_change) this->store(p.out_change, m.change);
   }
 
  private:
-  // Row block b of plane z of an array that holds `rows` rows a plane.
-  int64_t block(int64_t z, int64_t b, int64_t rows) const {
-    return (z * l.row_blocks(rows) + b) * l.row_block;
-  }
-  real_t* plane(int64_t z) const { return m.spectrum + z * l.plane; }
-
   // a of iteration k, counted from 1, of "shb".
   V momentum_step(int64_t i) const {
     const double k = double(p.first_iteration + i + 1);
     return broadcast(real_t((k - 1) / (k + 2)));
-  }
-
-  template <class F>
-  void each_block(const Extents& extents, F f) const {
-    const int64_t blocks = l.row_blocks(extents.y);
-    team.each(extents.z * blocks, [&](int64_t i) { f(i / blocks, i % blocks); });
-  }
-
-  void load_field(const Field<const real_t>& f, const Extents& extents, real_t fill,
-                  real_t* to) const {
-    each_block(extents, [&](int64_t z, int64_t b) {
-      real_t* const line = to + block(z, b, extents.y);
-      if (f) return load_rows(l, f, item, z, b * l.kStep, fill, line, s);
-      std::fill(line, line + l.row_block, fill);
-    });
   }
 
   void load() {
@@ -99,51 +70,17 @@ class RichardsonLucy {
     load_field(p.previous ? p.previous : p.estimate, l.grid, real_t(0), m.previous);
   }
 
-  void make_weight() {
-    each_plane(l, team, seen, [&](int64_t z, RowBlocks blocks) {
-      const auto observed = [&](int64_t b) {
-        const real_t* image = m.image + block(z, b, seen.y);
-        return [=, this](real_t* line) {
-          each_value(l, line, [&](int64_t x, const Complex<V>&) -> Complex<V> {
-            const auto y = load_complex<real_t>(image + x * l.kStep);
-            const V one = V{} + 1;
-            return {y.re < V{} ? V{} : one, y.im < V{} ? V{} : one};
-          });
-        };
-      };
-      enter_plane(l, plane(z), seen.y, blocks, observed, s);
-    });
-    convolve_spectrum(l, team, m.spectrum, otf, true, {seen_columns, all_columns}, s);
-    each_plane(l, team, l.grid, [&](int64_t z, RowBlocks blocks) {
-      const auto invert = [&](int64_t b) {
-        real_t* weight = m.weight + block(z, b, l.grid.y);
-        real_t* estimate = m.estimate + block(z, b, l.grid.y);
-        return [=, this](real_t* line) { set_weight(line, weight, estimate); };
-      };
-      leave_plane(l, plane(z), l.grid.y, blocks, invert, s);
-    });
-  }
-
-  // W of a row block from H^T 1; voxels that the camera hardly sees start, and stay, at
-  // 0.
-  void set_weight(const real_t* line, real_t* weight, real_t* estimate) const {
-    const V least = broadcast(real_t(kLeastWeight)), one = V{} + 1;
-    for (int64_t i = 0; i < l.row_block; i += l.kLanes) {
-      const V sum = load_aligned(line + i);
-      store_aligned(weight + i, sum > least ? one / sum : V{});
-      store_aligned(estimate + i, sum > least ? load_aligned(estimate + i) : V{});
-    }
-  }
-
   // What row block b of plane z is multiplied by; its damping only lasts until the next
   // is asked for.
-  Factors<real_t> factors(int64_t z, int64_t b) const {
+  Factors<real_t> factors(int64_t z, int64_t b) {
     if (p.tv > 0) variation.damp(m.estimate, z, b, s.rows);
-    return {m.weight ? m.weight + block(z, b, l.grid.y) : nullptr,
-            p.tv > 0 ? s.rows : nullptr, floor, p.otf_back ? floor : V{}};
+    const real_t* const weight = m.weight ? m.weight + block(z, b, l.grid.y) : nullptr;
+    const real_t* const damping = p.tv > 0 ? s.rows : nullptr;
+    if (p.otf_back) return {nullptr, weight, damping, floor, floor};
+    return {weight, nullptr, damping, floor, V{}};
   }
 
-  UpdateOp<real_t> update_op(int64_t z, int64_t b, int64_t i) const {
+  UpdateOp<real_t> update_op(int64_t z, int64_t b, int64_t i) {
     const int64_t at = block(z, b, l.grid.y);
     real_t* const estimate = m.estimate + at;
     real_t* const previous = m.previous + at;
@@ -170,10 +107,6 @@ class RichardsonLucy {
     });
   }
 
-  void blur() {
-    convolve_spectrum(l, team, m.spectrum, otf, false, {all_columns, seen_columns}, s);
-  }
-
   void compare(int64_t i) {
     const V background = broadcast(p.background), offset = broadcast(p.judged_offset);
     each_plane(l, team, seen, [&](int64_t z, RowBlocks blocks) {
@@ -191,12 +124,7 @@ class RichardsonLucy {
       };
       turn_plane(l, plane(z), seen.y, blocks, ratio, s);
     });
-    if (p.divergence == nullptr) return;
-    team.each(1, [&](int64_t) {  // in one order whatever the threads did
-      double sum = 0;
-      for (int64_t j = 0; j < m.partials(l, seen); ++j) sum += m.partial[j];
-      p.divergence[item * p.n_iters + i] = sum;
-    });
+    if (p.divergence) this->sum_up(seen, p.divergence + item * p.n_iters + i);
   }
 
   void update(int64_t i) {
@@ -212,39 +140,19 @@ class RichardsonLucy {
     if (m.previous) std::swap(m.estimate, m.previous);
   }
 
-  // Every row block of a plane of the estimate through op_of(block), frequencies to
-  // values.
-  template <class OpOf>
-  void leave_with(int64_t z, RowBlocks blocks, const OpOf& op_of) {
-    const auto consume = [&](int64_t b) {
-      return [&l = l, made = op_of(b)](real_t* line) {
-        auto op = made;
-        each_value(l, line, [&](int64_t x, const Complex<V>& v) { return op(x, v); });
-        op.finish();
-      };
-    };
-    leave_plane(l, plane(z), l.grid.y, blocks, consume, s);
-  }
-
   // --- "biggs": m.previous is the point p that an iteration starts from
-
-  // 1 in the rows of the grid, 0 in those that only fill up the last row block.
-  Complex<V> rows_of_grid(int64_t b) const {
-    Complex<V> rows = zero_complex<real_t>();
-    for (int i = 0; i < l.kLanes; ++i) {
-      rows.re[i] = real_t(b * l.kStep + i < l.grid.y);
-      rows.im[i] = real_t(b * l.kStep + l.kLanes + i < l.grid.y);
-    }
-    return rows;
-  }
 
   void update_biggs(int64_t i) {
     each_plane(l, team, l.grid, [&](int64_t z, RowBlocks blocks) {
       leave_with(z, blocks, [&](int64_t b) -> BiggsOp<real_t> {
         const int64_t at = block(z, b, l.grid.y);
         double* sums = m.partial + 2 * (z * l.row_blocks(l.grid.y) + b);
-        return {factors(z, b), rows_of_grid(b), m.previous + at, m.change + at,
-                sums,          l.row_block};
+        return {factors(z, b),
+                this->rows_below(b, l.grid.y),
+                m.previous + at,
+                m.change + at,
+                sums,
+                l.row_block};
       });
     });
     std::swap(m.estimate, m.previous);
@@ -270,9 +178,9 @@ class RichardsonLucy {
   BiggsPointOp<real_t> point_op(const real_t* estimate, const V& step, int64_t z,
                                 int64_t b) const {
     const int64_t at = block(z, b, l.grid.y);
-    const real_t* weight = m.weight ? m.weight + at : nullptr;
-    return {{weight, nullptr, floor, V{}},
-            rows_of_grid(b),
+    const real_t* weight = m.weight && !p.otf_back ? m.weight + at : nullptr;
+    return {{weight, nullptr, nullptr, floor, V{}},
+            this->rows_below(b, l.grid.y),
             estimate + at,
             m.previous + at,
             step,
@@ -290,33 +198,8 @@ class RichardsonLucy {
     });
   }
 
-  // Thread 0 alone may ask the caller (Python's signals belong to its thread).
-  bool stopped(std::atomic<bool>& stop) const {
-    if (p.poll != nullptr && omp_get_thread_num() == 0 && p.poll()) stop = true;
-    if (team.shared) {
-#pragma omp barrier
-    }
-    return stop;
-  }
-
-  void store(const Field<real_t>& f, const real_t* from) const {
-    each_block(reach(f.window, l.grid), [&](int64_t z, int64_t b) {
-      store_rows(l, from + block(z, b, l.grid.y), f, item, z, b * l.kStep, s);
-    });
-  }
-
-  const Layout<real_t>& l;
-  const RichardsonLucyParams<real_t>& p;
-  const Team team;
-  const int64_t item;
-  const Scratch<real_t>& s;
-  RlMemory<real_t> m;  // of each thread its own: they swap alike
-  const real_t *const otf, *const otf_back;
   const bool biggs;
-  const V floor;
-  const TotalVariation<real_t> variation;
-  const Extents seen;
-  const int64_t seen_columns, all_columns;
+  TotalVariation<real_t> variation;
 };
 
 // Bytes of the loop, threads' scratch included.
@@ -326,7 +209,8 @@ int64_t richardson_lucy_bytes(const RichardsonLucyParams<real_t>& p) {
   const int64_t image = RlMemory<real_t>::size(*l, p);
   const JobShape job = job_shape(p.batch, image * int64_t(sizeof(real_t)), p.threads);
   const int64_t kernels = p.kernel.kernels * (p.otf_back ? 2 : 1) * l->otf_size();
-  return (job_reals(*l, job, image) + kernels) * int64_t(sizeof(real_t));
+  const int64_t extra = TotalVariation<real_t>::size(*l, p);
+  return (job_reals(*l, job, image, extra) + kernels) * int64_t(sizeof(real_t));
 }
 
 // False when poll() ended it early; `out` is then not written.
@@ -334,11 +218,14 @@ template <class real_t>
 bool richardson_lucy(const RichardsonLucyParams<real_t>& p) {
   const auto layout = layout_of<real_t>(p.grid);
   std::atomic<bool> stop{false};
-  run_job(*layout, p.batch, RlMemory<real_t>::size(*layout, p), p.threads,
-          [&](Team team, int64_t b, real_t* memory, const Scratch<real_t>& s) {
-            if (stop) return;
-            RichardsonLucy<real_t>(*layout, p, team, b, memory, s).run(stop);
-          });
+  run_job(
+      *layout, p.batch, RlMemory<real_t>::size(*layout, p), p.threads,
+      [&](Team team, int64_t b, real_t* memory, const Scratch<real_t>& s) {
+        if (stop) return;
+        if (p.second) return Consensus<real_t>(*layout, p, team, b, memory, s).run(stop);
+        RichardsonLucy<real_t>(*layout, p, team, b, memory, s).run(stop);
+      },
+      TotalVariation<real_t>::size(*layout, p));
   return !stop;
 }
 

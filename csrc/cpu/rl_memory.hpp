@@ -10,6 +10,7 @@ template <class real_t>
 struct RlMemory {
   real_t *spectrum, *image, *background_map, *judged;  // the last two may be none
   real_t *estimate, *weight, *change;                  // likewise
+  real_t *second, *second_spectrum, *correction;  // of two halves' consensus; likewise
   real_t* previous;  // a second estimate: the one before, or the point of an iteration
   double* partial;   // I-divergence of each row block of the image; sums of "biggs"
 
@@ -47,16 +48,21 @@ struct RlMemory {
       return wanted ? take(count) : nullptr;
     };
     const bool biggs = p.acceleration == Acceleration::kBiggs;
-    const bool second = p.acceleration != Acceleration::kNone || p.tv > 0;
+    const bool twice = p.acceleration != Acceleration::kNone || p.tv > 0;
     spectrum = take(l.spectrum_size());
     image = take(part);
     background_map = take_if(bool(p.background_map), part);
     judged = take_if(bool(p.judged), part);
     estimate = take(whole);
-    previous = take_if(second, whole);
+    previous = take_if(twice, whole);
     weight = take_if(p.weighted, whole);
     change = take_if(biggs, whole);
-    const int64_t doubles = std::max(partials(l, seen), 2 * biggs * partials(l, l.grid));
+    const bool halves = bool(p.second);
+    second = take_if(halves, part);
+    second_spectrum = take_if(halves, l.spectrum_size());
+    correction = take_if(halves, whole);
+    const int64_t sums = biggs ? 2 : halves;
+    const int64_t doubles = std::max(partials(l, seen), sums * partials(l, l.grid));
     partial = reinterpret_cast<double*>(take(doubles * sizeof(double) / sizeof(real_t)));
   }
 };

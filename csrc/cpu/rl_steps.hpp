@@ -68,7 +68,9 @@ struct RatioOp {
 template <class real_t>
 struct Factors {
   using V = Lanes<real_t>;
-  const real_t *weight, *damping;  // of a row block; none: 1
+  const real_t* weight;   // of a row block; none: 1
+  const real_t* shift;    // likewise, what is added to the correction; none: 0
+  const real_t* damping;  // none: 1
   V floor;
   V least;  // of the next estimate where the camera sees: 0, or the floor where the back
             // projector has negative lobes
@@ -77,7 +79,8 @@ struct Factors {
     return weight == nullptr ? otherwise : load_complex<real_t>(weight + at);
   }
 
-  OTFUSE_HD Complex<V> damped(int64_t at, const Complex<V>& correction) const {
+  OTFUSE_HD Complex<V> shifted_damped(int64_t at, Complex<V> correction) const {
+    if (shift != nullptr) correction = correction + load_complex<real_t>(shift + at);
     if (damping == nullptr) return correction;
     const auto d = load_complex<real_t>(damping + at);
     return {correction.re * d.re, correction.im * d.im};
@@ -125,7 +128,7 @@ struct UpdateOp {
     }
     if (factors.weight != nullptr) prefetch_complex(factors.weight + at + ahead);
     const Complex<V> w = factors.weight_at(at, {V{} + 1, V{} + 1});
-    const Complex<V> c = factors.damped(at, v);
+    const Complex<V> c = factors.shifted_damped(at, v);
     const Complex<V> point{update(x.re, before.re, c.re, w.re, after.re),
                            update(x.im, before.im, c.im, w.im, after.im)};
     store_complex(next + at, after);
@@ -180,7 +183,7 @@ struct BiggsOp {
     prefetch_complex(point + at + ahead);
     prefetch_complex(change + at + ahead);
     if (factors.weight != nullptr) prefetch_complex(factors.weight + at + ahead);
-    const Complex<V> w = factors.weight_at(at, rows), c = factors.damped(at, v);
+    const Complex<V> w = factors.weight_at(at, rows), c = factors.shifted_damped(at, v);
     const Complex<V> after{update(p.re, moved.re, c.re, w.re),
                            update(p.im, moved.im, c.im, w.im)};
     store_complex(change + at, moved);

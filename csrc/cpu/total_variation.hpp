@@ -2,12 +2,14 @@
 // The total variation's part in an update, a row block at a time:
 //   damping = 1 / max(1 - lambda div(grad x / |grad x|), 0.1)
 // Differences go forward, the divergence is minus their adjoint; the grid is periodic.
-// Rows are lanes, so the next row is the next lane. Source: Dey et al. 2006.
+// Rows are lanes, so the next row is the next lane. Each thread keeps the flow along z of
+// the plane that it did last. Source: Dey et al. 2006.
 #pragma once
 
-#include <cmath>
+#include <limits>
 
 #include "core/pointwise.hpp"
+#include "cpu/inverse_root.hpp"
 #include "cpu/layout.hpp"
 
 OTFUSE_BEGIN_ISA_NAMESPACE
@@ -18,66 +20,38 @@ inline constexpr double kLeastDivisor = 0.1;
 inline constexpr double kFlatFloors = 1e3;
 
 template <class real_t>
-struct RootBits;
-
-template <>
-struct RootBits<float> {
-  using Word = int32_t;
-  static constexpr Word kMagic = 0x5f375a86;
-  static constexpr int kSteps = 3;
-};
-
-template <>
-struct RootBits<double> {
-  using Word = int64_t;
-  static constexpr Word kMagic = 0x5fe6eb50c7b537a9;
-  static constexpr int kSteps = 4;
-};
-
-// 1 / sqrt of positive, normal lanes: a guess from the exponent, then Newton's steps.
-template <class real_t>
-OTFUSE_HD Lanes<real_t> inverse_root(const Lanes<real_t>& x) {
-  using Bits = RootBits<real_t>;
-  typedef typename Bits::Word Words __attribute__((vector_size(kVectorBytes)));
-  const Words guess = Bits::kMagic - (__builtin_bit_cast(Words, x) >> 1);
-  Lanes<real_t> r = __builtin_bit_cast(Lanes<real_t>, guess);
-  const Lanes<real_t> half = x * real_t(0.5);
-  unroll<Bits::kSteps>([&](auto) OTFUSE_LAMBDA { r = r * (real_t(1.5) - half * r * r); });
-  return r;
-}
-
-template <class real_t>
 class TotalVariation {
  public:
   using V = Lanes<real_t>;
   using C = Complex<V>;
 
-  TotalVariation(const Layout<real_t>& l, const RichardsonLucyParams<real_t>& p,
-                 real_t floor)
-      : l(l), p(p) {
-    const real_t flat = real_t(kFlatFloors) * floor;
-    flat_square = broadcast(flat * flat);
+  // Reals of a thread's own: a plane of flows, and four lines.
+  static int64_t size(const Layout<real_t>& l, const RichardsonLucyParams<real_t>& p) {
+    if (p.tv <= 0) return 0;
+    return (l.flat ? 0 : l.real_size(1, l.grid.y)) + 4 * line_size(l);
   }
 
-  // Of row block b of plane z.
-  OTFUSE_KERNEL void damp(const real_t* estimate, int64_t z, int64_t b,
-                          real_t* out) const {
+  TotalVariation(const Layout<real_t>& l, const RichardsonLucyParams<real_t>& p,
+                 real_t floor, real_t* memory)
+      : l(l), p(p), lines(memory), kept(memory + 4 * line_size(l)) {
+    const real_t flat = real_t(kFlatFloors) * floor;
+    flat_square = broadcast(larger(flat * flat, std::numeric_limits<real_t>::min()));
+  }
+
+  // Before each pass: what was kept is of an earlier estimate.
+  void forget() { kept_plane = kNone; }
+
+  // Of row block b of plane z, and of each plane its blocks in order.
+  OTFUSE_KERNEL void damp(const real_t* estimate, int64_t z, int64_t b, real_t* out) {
     const Rows here = rows(estimate, z, b);
-    const Rows below = l.flat ? here : rows(estimate, z == 0 ? l.grid.z - 1 : z - 1, b);
-    C left = field(here, l.grid.x - 1).x;
-    for (int64_t x = 0; x < l.grid.x; ++x) {
-      const Flow flow = field(here, x);
-      const C down = previous_row(flow.y, flow_before(here, x));
-      C sum{(flow.x.re - left.re) * p.per_x + (flow.y.re - down.re) * p.per_y,
-            (flow.x.im - left.im) * p.per_x + (flow.y.im - down.im) * p.per_y};
-      if (!l.flat) {
-        const C behind = field(below, x).z;
-        sum.re += (flow.z.re - behind.re) * p.per_z;
-        sum.im += (flow.z.im - behind.im) * p.per_z;
-      }
-      store_complex(out + x * l.kStep, C{damping(sum.re), damping(sum.im)});
-      left = flow.x;
+    flow_before(here);
+    if (l.flat) return damp_block<true>(here, nullptr, out);
+    real_t* const behind = kept + b * l.row_block;
+    if (kept_plane != z - 1) {
+      keep(rows(estimate, z == 0 ? l.grid.z - 1 : z - 1, b), behind);
     }
+    damp_block<false>(here, behind, out);
+    if (b + 1 == l.row_blocks(l.grid.y)) kept_plane = z;
   }
 
  private:
@@ -94,6 +68,40 @@ class TotalVariation {
   struct Flow {
     C x, y, z;
   };
+
+  static constexpr int64_t kNone = -2;  // nor is it before any plane
+
+  // A line that vectors may overrun.
+  static int64_t line_size(const Layout<real_t>& l) {
+    return (l.grid.x / kLanes + 2) * kLanes;
+  }
+
+  // `behind`: the flow along z in the plane before, in whose place comes this plane's.
+  template <bool kFlat>
+  OTFUSE_HD void damp_block(const Rows& here, real_t* behind, real_t* out) const {
+    C left = field<kFlat>(here, l.grid.x - 1).x;
+    for (int64_t x = 0; x < l.grid.x; ++x) {
+      if constexpr (!kFlat) prefetch_complex(here.deeper + x * kStep + l.row_block);
+      const Flow flow = field<kFlat>(here, x);
+      const C down = previous_row(flow.y, lines[x]);
+      C sum{(flow.x.re - left.re) * p.per_x + (flow.y.re - down.re) * p.per_y,
+            (flow.x.im - left.im) * p.per_x + (flow.y.im - down.im) * p.per_y};
+      if constexpr (!kFlat) {
+        const C before = load_complex<real_t>(behind + x * kStep);
+        sum.re += (flow.z.re - before.re) * p.per_z;
+        sum.im += (flow.z.im - before.im) * p.per_z;
+        store_complex(behind + x * kStep, flow.z);
+      }
+      store_complex(out + x * kStep, C{damping(sum.re), damping(sum.im)});
+      left = flow.x;
+    }
+  }
+
+  void keep(const Rows& r, real_t* behind) const {
+    for (int64_t x = 0; x < l.grid.x; ++x) {
+      store_complex(behind + x * kStep, field<false>(r, x).z);
+    }
+  }
 
   Rows rows(const real_t* estimate, int64_t z, int64_t b) const {
     const auto row = [&](int64_t plane, int64_t y) {
@@ -139,13 +147,14 @@ class TotalVariation {
     gz *= r;
   }
 
+  template <bool kFlat>
   OTFUSE_HD Flow field(const Rows& r, int64_t x) const {
     const C v = load_complex(r.here + x * kStep), side = load_complex(r.here + right(x));
     const C up = next_row(v, r.after[x * kStep], r.count);
     Flow f{{(side.re - v.re) * p.per_x, (side.im - v.im) * p.per_x},
            {(up.re - v.re) * p.per_y, (up.im - v.im) * p.per_y},
            zero_complex<real_t>()};
-    if (!l.flat) {
+    if constexpr (!kFlat) {
       const C deep = load_complex(r.deeper + x * kStep);
       f.z = {(deep.re - v.re) * p.per_z, (deep.im - v.im) * p.per_z};
     }
@@ -154,13 +163,26 @@ class TotalVariation {
     return f;
   }
 
-  // Along y, in the row before the block.
-  real_t flow_before(const Rows& r, int64_t x) const {
-    const real_t v = r.before[x * kStep];
-    const real_t gx = (r.before[right(x)] - v) * p.per_x;
-    const real_t gy = (r.here[x * kStep] - v) * p.per_y;
-    const real_t gz = l.flat ? real_t(0) : (r.before_deeper[x * kStep] - v) * p.per_z;
-    return gy / std::sqrt(gx * gx + gy * gy + gz * gz + flat_square[0]);
+  // Along y, in the row before the block, into the first line. That row's values lie one
+  // in a vector: they are brought together first.
+  void flow_before(const Rows& r) const {
+    const int64_t nx = l.grid.x, size = line_size(l);
+    real_t *const flow = lines, *const row = flow + size;
+    real_t *const below = row + size, *const deeper = below + size;
+    for (int64_t x = 0; x < nx; ++x) {
+      row[x] = r.before[x * kStep];
+      below[x] = r.here[x * kStep];
+      deeper[x] = r.before_deeper[x * kStep];
+    }
+    row[nx] = row[0];
+    for (int64_t x = 0; x < nx; x += kLanes) {
+      const V v = load_aligned(row + x);
+      V gx = (load_unaligned(row + x + 1) - v) * p.per_x;
+      V gy = (load_aligned(below + x) - v) * p.per_y;
+      V gz = l.flat ? V{} : V((load_aligned(deeper + x) - v) * p.per_z);
+      normalise(gx, gy, gz);
+      store_aligned(flow + x, gy);
+    }
   }
 
   OTFUSE_HD V damping(const V& divergence) const {
@@ -170,6 +192,8 @@ class TotalVariation {
 
   const Layout<real_t>& l;
   const RichardsonLucyParams<real_t>& p;
+  real_t *const lines, *const kept;
+  int64_t kept_plane = kNone;
   V flat_square;
 };
 

@@ -52,6 +52,8 @@ class RichardsonLucy:
     divergence: int
     judged: Field | None
     judged_offset: float
+    second: Field | None
+    agreed: int
     floor: int
     background: float
     background_map: Field | None

@@ -130,7 +130,7 @@ Boundary = Annotated[
 ]
 Background = Annotated[
     str,
-    Option(metavar="auto|B[,B...]", help="Counts without light.", rich_help_panel=_RUN),
+    Option(metavar="auto|B[,B...]", help="Counts not of the object.", rich_help_panel=_RUN),
 ]
 Offset = Annotated[
     str | None,

@@ -11,7 +11,7 @@ import numpy as np
 from otfuse.cli._errors import UsageError
 from otfuse.cli._options import DeconvolveOptions, per_channel
 from otfuse.cli._report import Report, number
-from otfuse.io.camera import Saturation, auto_background, find_saturation, percentile
+from otfuse.io.camera import Saturation, dark_levels, find_saturation, percentile
 from otfuse.io.stack import Stack
 
 _MUCH_SATURATED = 0.02
@@ -26,7 +26,7 @@ class ChannelLevels:
     saturation: Saturation | None
     n_negative: int = 0
     gain: float | None = None  # counts per photon
-    offset: float | None = None  # counts without light
+    offset: float | None = None  # counts without light: as told, or with an automatic background
 
 
 def survey(options: DeconvolveOptions, stack: Stack) -> list[ChannelLevels]:
@@ -44,11 +44,8 @@ def survey(options: DeconvolveOptions, stack: Stack) -> list[ChannelLevels]:
     """
     n_channels = stack.data.shape[1]
     given: tuple[float, ...] | None = None
-    source = "--background"
     if options.background != "auto":
         given = per_channel(options.background, "--background", n_channels)
-    elif options.offset is not None:
-        given, source = per_channel(options.offset, "--offset", n_channels), "--offset"
     gains, offsets = (
         (None,) * n_channels if text is None else per_channel(text, option, n_channels)
         for text, option in ((options.gain, "--gain"), (options.offset, "--offset"))
@@ -57,13 +54,15 @@ def survey(options: DeconvolveOptions, stack: Stack) -> list[ChannelLevels]:
     for channel in range(n_channels):
         volumes, label = stack.data[:, channel], stack.channel_label(channel)
         n_negative = _check_values(volumes, label, options.negative)
+        offset = offsets[channel]
         if given is None:
-            background = auto_background(_clipped(volumes, n_negative))
-            origin = "auto: minimum of the smoothed image"
+            background, dark = dark_levels(_clipped(volumes, n_negative))
+            offset = dark if offset is None else offset
+            origin = f"auto: minimum of the smoothed image; {number(offset)} of it no light"
         else:
-            background, origin = given[channel], source
+            background, origin = given[channel], "--background"
         saturation = find_saturation(volumes) if options.mask_saturated else None
-        camera = gains[channel], offsets[channel]
+        camera = gains[channel], offset
         levels.append(ChannelLevels(background, origin, saturation, n_negative, *camera))
     return levels
 

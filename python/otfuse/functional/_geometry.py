@@ -100,6 +100,16 @@ def reflect_pad(image: Tensor, widths: Sequence[tuple[int, int]]) -> Tensor:
     return image
 
 
+def edge_pad(image: Tensor, widths: Sequence[tuple[int, int]]) -> Tensor:
+    """The last axes padded by their end values."""
+    first = image.ndim - len(widths)
+    for axis, (before, after) in enumerate(widths, first):
+        n = image.shape[axis]
+        index = torch.arange(-before, n + after, device=image.device).clamp(0, n - 1)
+        image = image.index_select(axis, index)
+    return image
+
+
 def reflect_fold(image: Tensor, widths: Sequence[tuple[int, int]]) -> Tensor:
     """Adjoint of reflect_pad: padding is added back to where it came from."""
     first = image.ndim - len(widths)

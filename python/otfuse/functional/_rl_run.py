@@ -16,6 +16,7 @@ from otfuse.functional._geometry import (
     Batch,
     Geometry,
     circular_geometry,
+    edge_pad,
     extended_geometry,
     reflect_pad,
 )
@@ -36,14 +37,6 @@ class Method:
     background: float
     background_map: Tensor | None  # flattened like the batch's image; added to it
     mixed: bool = False  # a device may keep spectra in half precision
-
-
-@dataclass(frozen=True)
-class Judge:
-    """What the I-divergence is taken from instead of the image, and the model's part not in it."""
-
-    image: Tensor
-    offset: float
 
 
 class Run:
@@ -82,12 +75,12 @@ class Run:
         """The same job on another image of the shape that was given."""
         return Run(replace(self.batch, image=image), self.method, self.masked)
 
-    def judge(self, image: Tensor, offset: float) -> Judge:
-        """Of an image of the shape that was given; padding is not judged."""
+    def judge(self, image: Tensor) -> Tensor:
+        """What the I-divergence is taken from, of the image's shape; padding is not judged."""
         if self.widths:
             pads = [w for both in reversed(self.widths) for w in both]
             image = torch.nn.functional.pad(image, pads, value=-1.0)
-        return Judge(image, offset)
+        return image
 
     def crop(self, result: Tensor) -> Tensor:
         """The image's part of a result, with its batch's axes."""
@@ -114,9 +107,10 @@ class Run:
                 return around
             inside = (image - background).maximum(self.floor)
             inside = torch.where(image >= 0, inside, mean)
-        else:
-            inside = self._given(init)
-            around = _item_means(inside).expand(image.shape[0], *g.estimate_shape)
+            ends = zip(g.estimate_shape, g.image_shape, g.estimate_offset, strict=True)
+            return edge_pad(inside, [(-o, n - k + o) for n, k, o in ends])
+        inside = self._given(init)
+        around = _item_means(inside).expand(image.shape[0], *g.estimate_shape)
         if g.estimate_shape == g.image_shape:
             return inside
         return _place(around, inside, g.image_window)
@@ -148,21 +142,38 @@ class Run:
         done: int,
         count: int,
         resumable: bool,
-        judge: Judge | None = None,
+        judge: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        g, batch, method = self.geometry, self.batch, self.method
-        tensors = (batch.image, batch.psf, None, method.back_projector, *state)
-        judged = (None, 0.0) if judge is None else (judge.image, judge.offset)
-        windows = (batch.inner, g.grid, g.padded, g.psf_offset, g.estimate_offset)
-        acceleration = method.acceleration or "none"
-        settings = (method.background, judged[1], count, done, acceleration)
-        return ops.richardson_lucy(
-            *tensors,
-            self.floor.flatten(),
-            self.background_map,
-            judged[0],
+        tensors = self._tensors(self.batch.image, state, judge)
+        return ops.richardson_lucy(*tensors, *self._settings(done, count, resumable))
+
+    def consensus(
+        self, estimate: Tensor, halves: Sequence[Tensor], count: int, otf: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`count` iterations on two halves of the image's photons, and how many voxels agreed."""
+        one, two = halves
+        tensors = self._tensors(one, (estimate, None, None), self.batch.image, otf)
+        return ops.rl_consensus(*tensors, two, *self._settings(0, count, True))
+
+    def _tensors(
+        self,
+        image: Tensor,
+        state: Sequence[Tensor | None],
+        judged: Tensor | None,
+        otf: Tensor | None = None,
+    ) -> tuple[Tensor | None, ...]:
+        """The tensors of the op, in its order."""
+        psfs = (self.batch.psf, otf, self.method.back_projector)
+        return (image, *psfs, *state, self.floor.flatten(), self.background_map, judged)
+
+    def _settings(self, done: int, count: int, resumable: bool) -> tuple[Any, ...]:
+        """The other arguments of the op, in its order."""
+        g, method = self.geometry, self.method
+        windows = (self.batch.inner, g.grid, g.padded, g.psf_offset, g.estimate_offset)
+        steps = (method.background, 0.0, count, done, method.acceleration or "none")
+        return (
             *windows,
-            *settings,
+            *steps,
             method.tv,
             method.voxel,
             self.weighted,
@@ -180,7 +191,7 @@ class Run:
         n_iters: int,
         every: int,
         ended: Callable[[int, Tensor, Tensor], bool],
-        judge: Judge | None = None,
+        judge: Tensor | None = None,
     ) -> Tensor:
         """`every` iterations at a time, until all are done or `ended` says so."""
         window = self.geometry.image_window

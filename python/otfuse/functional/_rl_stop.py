@@ -14,9 +14,9 @@ from otfuse.functional._rl_run import NAME, Run
 
 STOPS = ("idiv", "held_out", "gradient_consensus")
 _FLAT = 1e-4  # relative fall of the I-divergence per iteration below which "idiv" stops
-# Of the photons, what a trial run may see. With less it stops too early, with more the rest says
-# too little; measured on simulated 2-D and widefield stacks with peaks of 10 to 1000 photons.
-_KEPT = 0.8
+# Of the photons, what a trial run may see. What predicts photons best has gone too far as an
+# estimate of most specimens; a trial on half of them stops that much earlier (bench/NOTES.md).
+_KEPT = 0.5
 _PATIENCE = 5  # iterations without a better one after which the best is taken
 _CONSENSUS = 0.01  # share of voxels that go on below which "gradient_consensus" stops
 
@@ -31,7 +31,7 @@ def known_camera(stop: str | None, gain: float | None, offset: float | None) -> 
             f"{NAME}: stop {stop!r} must know the camera's gain= and offset=, got no {name}; "
             "it splits photons, and counts are photons * gain + offset"
         )
-    return Camera.checked(NAME, gain, offset)
+    return Camera.checked(NAME, gain, 0.0)  # the offset is taken off before
 
 
 def flattened(divergence: Tensor, span: int) -> bool:
@@ -56,8 +56,7 @@ def held_out_count(run: Run, start: Tensor, n_iters: int, camera: Camera, seed: 
     that lies ahead of the estimate, about where the iteration leads.
     """
     seen, held = _split(given_image(run), camera, _KEPT, seed)
-    offset = camera.offset
-    trial = run.with_image(torch.where(seen < 0, seen, (seen + offset).clamp(min=0)))
+    trial = run.with_image(seen)
     best = 0
 
     def ended(done: int, divergence: Tensor, _: Tensor) -> bool:
@@ -65,7 +64,7 @@ def held_out_count(run: Run, start: Tensor, n_iters: int, camera: Camera, seed: 
         best = int(divergence.sum(0).argmin())
         return done - 1 - best >= _PATIENCE
 
-    trial.in_chunks(start, n_iters, _PATIENCE, ended, run.judge(held, offset))
+    trial.in_chunks(start, n_iters, _PATIENCE, ended, run.judge(held))
     if best == n_iters - 1:  # its own result was not judged: nothing yet spoke against it
         return n_iters
     return max(best + int(run.method.acceleration is not None), 1)
@@ -94,9 +93,7 @@ class Consensus:
     def __init__(self, run: Run, camera: Camera, seed: int) -> None:
         self._run, g = run, run.geometry
         halves = _split(given_image(run), camera, 0.5, seed)
-        self._halves = [
-            run.with_image(torch.where(h < 0, h, h + camera.offset)).batch.image for h in halves
-        ]
+        self._halves = [run.with_image(half).batch.image for half in halves]
         place = (g.grid, g.padded, g.psf_offset)
         self._otf = ops.make_otf(run.batch.psf, *place)
         self._to_image = (*place[:2], g.estimate_offset, g.psf_offset, g.origin, g.image_shape)
@@ -122,18 +119,39 @@ class Consensus:
     ) -> Tensor:
         """At most `n_iters` iterations, until hardly a voxel goes on or `ended` says so."""
         window = self._run.geometry.image_window
+        voxels = start[window].numel()
         x = start if self._weight is None else torch.where(self._weight > 0, start, 0)
-        fell: list[Tensor] = []
-        for done in range(1, n_iters + 1):
-            x, divergence, agreed = self._step(x)
-            fell.append(divergence)
-            share = float(agreed[window].float().mean())
-            looked = done % every == 0 or done == n_iters
-            if looked and ended(done, torch.stack(fell, 1), x[window]):
-                break
-            if share < _CONSENSUS:
+        fell = start.new_empty((start.shape[0], 0), dtype=torch.float64)
+        for done in range(0, n_iters, every):
+            count = min(every, n_iters - done)
+            after, divergence, agreed = self._steps(x, count)
+            few = (agreed.sum(0) < _CONSENSUS * voxels).nonzero()
+            stopped = few.numel() > 0
+            if stopped and int(few[0]) + 1 < count:  # the iterations after that are not wanted
+                count = int(few[0]) + 1
+                after, divergence, _ = self._steps(x, count)
+            x, fell = after, torch.cat((fell, divergence), 1)
+            looked = count == every or done + count == n_iters
+            if (looked and ended(done + count, fell, x[window])) or stopped:
                 break
         return x[window]
+
+    def _steps(self, x: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Estimate, I-divergence and voxels of the image in consensus, (batch, count) each."""
+        if x.device.type == "cpu" and not self._differentiable(x):
+            return self._run.consensus(x, self._halves, count, self._otf)
+        fell, found = [], []
+        for _ in range(count):
+            x, divergence, agreed = self._step(x)
+            fell.append(divergence)
+            inside = agreed[self._run.geometry.image_window]
+            found.append(inside.double().flatten(1).sum(1))
+        return x, torch.stack(fell, 1), torch.stack(found, 1)
+
+    def _differentiable(self, x: Tensor) -> bool:
+        batch = self._run.batch
+        given = (x, batch.image, batch.psf, self._run.background_map)
+        return torch.is_grad_enabled() and any(a is not None and a.requires_grad for a in given)
 
     def _step(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The next estimate, the I-divergence of this one, and where the halves agree."""

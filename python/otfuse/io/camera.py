@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from otfuse._background import auto_background
+from otfuse._background import auto_background, dark_levels
 
-__all__ = ["Saturation", "auto_background", "find_saturation", "percentile"]
+__all__ = ["Saturation", "auto_background", "dark_levels", "find_saturation", "percentile"]
 
 _FULL_SCALES = tuple(2**bits - 1 for bits in range(8, 17))
 # Some cameras write 10 to 14 bits in the upper bits of a 16-bit word.

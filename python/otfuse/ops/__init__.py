@@ -16,6 +16,7 @@ from otfuse.ops.conv_thin import conv_thin
 from otfuse.ops.fft_convolve import fft_convolve, make_otf
 from otfuse.ops.pixel_mlp import pixel_mlp
 from otfuse.ops.richardson_lucy import richardson_lucy, richardson_lucy_bytes
+from otfuse.ops.rl_consensus import rl_consensus
 from otfuse.ops.rl_pointwise import rl_ratio, rl_update
 from otfuse.ops.rln import rln, rln_bytes
 from otfuse.ops.spectral_mix import spectral_mix, spectral_mix_symbol
@@ -39,6 +40,7 @@ __all__ = [
     "pixel_mlp",
     "richardson_lucy",
     "richardson_lucy_bytes",
+    "rl_consensus",
     "rl_ratio",
     "rl_update",
     "rln",

@@ -5,6 +5,7 @@ With p the point that it starts from, B the back projector, W = 1 / H^T 1, D the
     m = H p + b,  r = y / max(m, floor),  c = B^T r,  x' = p c W D
 turns the gradient g of x' into
     g_p = g c W D + H^T g_m,  g_c = g p W D,  g_r = B g_c,  g_m = -g_r r / m,  g_y = g_r / m.
+A back projector of its own has W = 1 and c = B^T r + 1 - B^T 1.
 """
 
 from __future__ import annotations
@@ -62,10 +63,14 @@ class Iteration:
         self.grad_back_kernel = torch.zeros_like(t.kernel) if wanted else None
         mapped = t.background_map is not None
         self.grad_background = torch.zeros_like(image) if mapped else None
-        self.weight, self._grad_weight = image.new_ones(()), image.new_zeros(())
+        self.weight, self._shift = image.new_ones(()), image.new_zeros(())
+        self._grad_weight = image.new_zeros(())  # or in the shift
         if s.weighted:
-            light = self._convolve(self.observed, False, True)
-            self.weight = torch.where(light > _LEAST_WEIGHT, 1 / light, 0)
+            light = self._convolve(self.observed, True, True)
+            if t.back_kernel is None:
+                self.weight = torch.where(light > _LEAST_WEIGHT, 1 / light, 0)
+            else:
+                self._shift = 1 - light
         self.inside = (self.weight > 0).to(image.dtype)
 
     def _convolve(self, x: Tensor, back_projector: bool, adjoint: bool) -> Tensor:
@@ -203,7 +208,9 @@ class Iteration:
         correction = product.correction
         grad_correction = grad * p * self.weight * damping
         if s.weighted:
-            self._grad_weight = self._grad_weight + grad * p * correction * damping
+            by_weight = grad * p * damping
+            by_weight = by_weight * correction if t.back_kernel is None else by_weight
+            self._grad_weight = self._grad_weight + by_weight
         self._add_kernel_gradient(grad_correction, ratio, True, back_projector=True)
         grad_ratio = self._convolve(grad_correction, True, False) * self.observed
         self.grad_image += grad_ratio / expected
@@ -224,13 +231,13 @@ class Iteration:
             correction = correction.clamp(min=0)
             result = p * correction * self.weight * damping
             return _Product(result, p.new_ones(()), correction)
-        result = p * correction * self.weight * damping
-        least = self.floor * self.inside
-        kept = (result > least).to(p.dtype)
-        return _Product(result.maximum(least), kept, correction)
+        correction = correction + self._shift
+        result = p * correction * damping
+        kept = (result > self.floor).to(p.dtype)
+        return _Product(result.maximum(self.floor), kept, correction)
 
     def finish_weight(self) -> None:
-        """W = 1 / H^T 1 depends on the kernel too."""
+        """W = 1 / H^T 1, or 1 - B^T 1, depends on the kernel too."""
         if self.settings.weighted:
             grad = -self._grad_weight * self.weight.square()
-            self._add_kernel_gradient(grad, self.observed, True)
+            self._add_kernel_gradient(grad, self.observed, True, back_projector=True)

@@ -30,6 +30,8 @@ def run_loop_on(
     """See otfuse::richardson_lucy; `otf_back` is that of back_kernel, where it is at hand."""
     if s.acceleration == "biggs" or s.tv > 0:  # sums or differences between two passes
         return run_by_parts(t, s)
+    if s.weighted and t.back_kernel is not None:  # its kernels have no shift
+        return run_by_parts(t, s)
     place = (s.grid, s.padded, s.kernel_offset)
     otf = make_otf_on(device, t.kernel, *place) if t.otf is None else t.otf
     if t.back_kernel is not None and otf_back is None:

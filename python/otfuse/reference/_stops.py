@@ -8,7 +8,7 @@ from torch import Tensor
 
 from . import _grids as grids
 
-KEPT = 0.8  # share of the photons that a trial run may see
+KEPT = 0.5  # share of the photons that a trial run may see
 PATIENCE = 5  # iterations without a better one after which the best is taken
 CONSENSUS = 0.01  # share of voxels that go on below which a run stops
 

@@ -15,7 +15,7 @@ def back_projector(
     psf: Tensor,
     kind: str = "wiener_butterworth",
     *,
-    alpha: float = 0.001,
+    alpha: float = 0.01,
     beta: float = 1.0,
     n: float = 10.0,
     resolution: float | list[float] | None = None,

@@ -43,7 +43,8 @@ class Problem:
     framed: bool  # the estimate ends, rather than being periodic
     background: float | Tensor
     floor: Tensor
-    weight: Tensor  # 1 / H^T mask where that is over LEAST_SEEN, else 0
+    weight: Tensor  # 1 / H^T mask where that is over LEAST_SEEN, else 0; 1 with `back`
+    shift: Tensor | float  # 1 - B^T mask with `back`, else 0
     offsets: tuple[int, ...]  # of the image in the estimate
     shape: tuple[int, ...]  # of the image
 
@@ -55,7 +56,7 @@ class Problem:
         """Return `H^T (image / reblurred)` over the observed voxels."""
         ratio = torch.where(self.mask, self.image / reblurred, 0.0)
         if self.back is not None:
-            return self.back.adjoint(ratio)
+            return self.back.adjoint(ratio) + self.shift
         returned = self.blur.adjoint(ratio)
         # What is negative is rounding: it goes, but the derivative is that of the equation.
         return returned - returned.detach().clamp(max=0)
@@ -83,7 +84,7 @@ class Problem:
         factor = self.correction(reblurred) * self.weight / self.divisor(estimate)
         if self.back is None:
             return entering * factor
-        return torch.where(self.weight > 0, torch.maximum(entering * factor, self.floor), 0.0)
+        return torch.maximum(entering * factor, self.floor)
 
     def i_divergence(self, reblurred: Tensor) -> Tensor:
         """Return the sum over the observed voxels of `y log(y / m) - y + m`, per batch item."""
@@ -99,6 +100,16 @@ class Problem:
         inside = grids.place(torch.ones_like(array), self.offsets, self.blur.grid)
         placed = grids.place(array, self.offsets, self.blur.grid)
         return torch.where(inside > 0, placed, outside)
+
+    def spread_ends(self, array: Tensor) -> Tensor:
+        """Return an array of the image's shape on the domain of the estimate, its ends outside."""
+        if self.blur.grid == self.blur.shape:
+            return self.spread(array, array)
+        for axis, (n, offset) in enumerate(zip(self.blur.grid, self.offsets, strict=True)):
+            dim = axis - len(self.shape)
+            places = (torch.arange(n) - offset).clamp(0, array.shape[dim] - 1)
+            array = array.index_select(dim, places)
+        return array
 
     def cropped(self, estimate: Tensor) -> Tensor:
         """Return the part of the estimate that lies under the image."""
@@ -139,7 +150,7 @@ def _start(
         start = mean
     elif init == "image":
         light = torch.maximum(image - background, problem.floor)
-        start = problem.spread(light if mask is None else torch.where(mask, light, mean), mean)
+        start = problem.spread_ends(light if mask is None else torch.where(mask, light, mean))
     else:
         raise ValueError(f"richardson_lucy: init must be 'mean', 'image' or an array, got {init!r}")
     return torch.where(problem.weight > 0, start, 0.0)
@@ -177,8 +188,11 @@ def _problem(
     blur = make(psf, grids.spatial(image, ndim))
     back = None if back_projector is None else make(back_projector, grids.spatial(image, ndim))
     framed = boundary == "extended"
-    weight = _weight(blur, seen, mask is None and not framed, image)
-    return Problem(image, seen, blur, back, *tv, framed, background, floor, weight, offsets, shape)
+    whole = mask is None and not framed
+    weight = _weight(blur, seen, whole or back is not None, image)
+    shift = 0.0 if back is None or whole else 1 - back.adjoint(seen.to(image.dtype))
+    edges = (framed, background, floor, weight, shift, offsets, shape)
+    return Problem(image, seen, blur, back, *tv, *edges)
 
 
 def _step(k: int, acceleration: str, changes: list[Tensor], ndim: int) -> float | Tensor:
@@ -238,6 +252,8 @@ def richardson_lucy(
     back = back_projector
     if isinstance(back, str):
         back = None if back == "matched" else make_back_projector(psf, back, ndim=ndim)
+    if back is not None:
+        back = back / back.sum(grids.axes(ndim), keepdim=True)
     if n_iters is None:
         n_iters = 30 if back is None else 2
     if mask is not None:
@@ -245,6 +261,11 @@ def richardson_lucy(
     if isinstance(background, Tensor) and background.ndim:
         background = background.to(image).expand(image.shape)
     edges = (1.0,) * ndim if voxel is None else tuple(voxel)
+
+    if offset:  # counts that no light caused
+        image = (image - offset).clamp(min=0)
+        dark = background - offset
+        background = dark.clamp(min=0) if isinstance(dark, Tensor) else max(dark, 0.0)
 
     def problem_of(image: Tensor) -> Problem:
         mean = _observed_mean(image, mask, ndim)
@@ -261,20 +282,17 @@ def richardson_lucy(
     start = _start(init, image, background, mask, mean, problem)
     if stop in ("held_out", "gradient_consensus"):
         share = stops.KEPT if stop == "held_out" else 0.5
-        one, two = stops.split(image, mask, (gain, offset, seed), share)
+        one, two = stops.split(image, mask, (gain, 0.0, seed), share)
         if stop == "gradient_consensus":
-            parts = (problem_of(one + offset), problem_of(two + offset))
+            parts = (problem_of(one), problem_of(two))
             return problem.cropped(_agree(problem, parts, start, n_iters))
-        n_iters = _held_out_count(
-            problem_of(one + offset), two, offset, start, n_iters, acceleration
-        )
+        n_iters = _held_out_count(problem_of(one), two, start, n_iters, acceleration)
     return problem.cropped(_iterate(problem, start, n_iters, acceleration, stop, callback))
 
 
 def _held_out_count(
     trial: Problem,
     held: Tensor,
-    offset: float,
     start: Tensor,
     n_iters: int,
     acceleration: str | None,
@@ -283,8 +301,7 @@ def _held_out_count(
     best = 0
 
     def judge(reblurred: Tensor) -> Tensor:
-        expected = torch.maximum(reblurred - offset, trial.floor)
-        mask = trial.mask
+        expected, mask = torch.maximum(reblurred, trial.floor), trial.mask
         if expected.shape != held.shape:  # padded by reflection
             expected, mask = trial.cropped(expected), trial.cropped(mask)
         return stops.held_divergence(held, mask, expected, len(trial.shape))

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import torch
 
-from otfuse.bench.quality import SPECIMENS, command_bar, load, run_quality, save, time_again
+from otfuse.bench.quality import (
+    SPECIMENS,
+    command_bar,
+    load,
+    measure_again,
+    run_quality,
+    save,
+    time_again,
+)
 
 HERE = Path(__file__).resolve().parent
 SHARED = Path(os.environ.get("OTFUSE_SHARED", HERE.parents[1] / "shared"))
@@ -25,10 +33,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--no-command", action="store_true", help="leave the command line out")
     parser.add_argument(
         "--only",
-        choices=("times", "command", "drawing"),
-        help="measure again, of the results that are there, the times or the command line; "
-        "or only draw and write",
+        choices=("times", "methods", "command", "drawing"),
+        help="measure again, of the results that are there, the times, some methods and all stop "
+        "rules, or the command line; or only draw and write",
     )
+    parser.add_argument("--methods", default="", help="with --only methods: names with commas")
     return parser.parse_args()
 
 
@@ -48,6 +57,8 @@ def main() -> int:
         report["made_by"] = " ".join(["python bench/quality.py", *words])
     else:
         report, pictures = load(arguments.output)
+    if arguments.only == "methods":
+        measure_again(report, pictures, arguments.methods.split(","), data, say)
     if arguments.only == "times":
         time_again(report, data, say)
     if arguments.only == "command" or not (arguments.only or arguments.no_command):

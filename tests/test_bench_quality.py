@@ -150,6 +150,16 @@ def test_run_writes_everything(tmp_path):
     assert "## Bars" in text
     assert "- pollen" in text
     assert "| wiener_butterworth | default (iterations 2) |" in text
+    before = again["conditions"][0]["methods"]["wiener_butterworth"]
+    quality.measure_again(again, volumes, ["wiener_butterworth"])
+    after = again["conditions"][0]["methods"]["wiener_butterworth"]
+    assert after is not before and after["seconds"] == before["seconds"]
+    for point, expected in zip(after["points"], before["points"], strict=True):
+        assert point["psnr"]["mean"] == pytest.approx(expected["psnr"]["mean"], rel=1e-5)
+    found, expected = (r["conditions"][0]["methods"]["rl"]["stops"] for r in (again, result))
+    for rule, point in found.items():
+        assert point["psnr"]["mean"] == pytest.approx(expected[rule]["psnr"]["mean"], rel=1e-5)
+        assert point["seconds"] == pytest.approx(expected[rule]["seconds"], rel=1e-5)
     none_left, _ = quality.run_quality(seeds=2, minutes=-1, conditions=conditions)
     assert none_left["left_out"] == [c.name for c in conditions]
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How well each method restores: simulated and real specimens, against iterations and time."""
 
+from .again import measure_again
 from .command import command_bar
 from .files import load, save
 from .report import markdown
@@ -15,6 +16,7 @@ __all__ = [
     "command_bar",
     "load",
     "markdown",
+    "measure_again",
     "run_quality",
     "save",
     "time_again",

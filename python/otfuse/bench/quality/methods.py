@@ -13,7 +13,7 @@ from torch import Tensor
 
 from otfuse import classical, landweber, richardson_lucy, tikhonov, wiener
 
-ITERS = (1, 2, 3, 5, 10, 15, 20, 30, 50, 70, 100)
+ITERS = (1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 40, 50, 70, 100)
 _LOOK = 5  # iterations between two looks at a run; the longer runs are multiples of it
 
 
@@ -24,6 +24,7 @@ class Observation:
     image: Tensor  # photons
     psf: Tensor
     background: float
+    gain: float = 1.0  # counts per photon
 
 
 Run = Callable[[Observation, float], Tensor]
@@ -106,8 +107,11 @@ def _iterative(
         yield from kept
 
     def stopped(rule: str) -> Callable[[Observation], Tensor]:
-        camera = {} if rule == "idiv" else {"gain": 1.0, "offset": 0.0}
-        return lambda seen: run(seen, max(values), stop=rule, **camera)
+        def restored(seen: Observation) -> Tensor:
+            camera = {} if rule == "idiv" else {"gain": seen.gain, "offset": 0.0}
+            return run(seen, max(values), stop=rule, **camera)
+
+        return restored
 
     found = {rule: stopped(rule) for rule in stops}
     return Method(name, run, values, "iterations", default, found, trace, core)
@@ -143,7 +147,7 @@ def _inverse(function: Callable[..., Tensor], knob: str) -> Run:
 
 
 _LONG = (*ITERS, 150, 200)
-_SHORT = (1, 2, 3, 5, 10, 15, 20, 30, 50)
+_SHORT = (1, 2, 3, 5, 7, 10, 12, 15, 20, 25, 30, 35, 40, 50)
 _DAMPING = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 METHODS: tuple[Method, ...] = (
@@ -186,7 +190,7 @@ METHODS: tuple[Method, ...] = (
             int(n),
             background=seen.background,
             stop="gradient_consensus",
-            gain=1.0,
+            gain=seen.gain,
             offset=0.0,
         ),
         (100,),

@@ -128,7 +128,7 @@ def run_quality(
             report["left_out"].append(condition.name)
             continue
         progress(condition.name)
-        scene = _scene(condition, SIZES[size], data)
+        scene = scene_of(condition, SIZES[size], data)
         one, shown = run_condition(condition, scene, seeds)
         report["conditions"].append(one)
         if condition.group == "all":
@@ -155,9 +155,9 @@ def time_again(
     for modality, ones in groups.items():
         progress(f"times, {modality}")
         kinds = [Condition(**{key: one[key] for key in asdict(Condition(""))}) for one in ones]
-        scene = _scene(kinds[0], SIZES[report["size"]], data)
+        scene = scene_of(kinds[0], SIZES[report["size"]], data)
         seen = Observation(scene.image(0), scene.psfs["exact"], scene.background)
-        methods = {method.name: method for kind in kinds for method in _methods(kind)}
+        methods = {method.name: method for kind in kinds for method in methods_of(kind)}
         times = _times(list(methods.values()), seen)
         stops = {name: _stop_times(method, seen) for name, method in methods.items()}
         for one in ones:
@@ -176,14 +176,14 @@ def _stop_times(method: Method, seen: Observation) -> dict[str, float]:
     }
 
 
-def _scene(condition: Condition, shape: scenes.Shape, data: Path | None) -> Scene:
+def scene_of(condition: Condition, shape: scenes.Shape, data: Path | None) -> Scene:
     if condition.specimen == "pollen" and data is not None:
         return scenes.pollen(data)
     peak = condition.photons or 0.0
     return scenes.simulated(condition.specimen, condition.modality, peak, shape)
 
 
-def _methods(condition: Condition) -> tuple[Method, ...]:
+def methods_of(condition: Condition) -> tuple[Method, ...]:
     if condition.group == "all":
         return METHODS + installed_filters()
     if condition.group == "peers":
@@ -196,11 +196,10 @@ def run_condition(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the numbers of one condition, and the best volumes of its first seed."""
     count = min(seeds, scene.seeds or seeds)
-    kernel = scene.psfs[condition.optics]
-    observed = [Observation(scene.image(seed), kernel, scene.background) for seed in range(count)]
+    observed = observations(scene, condition, count)
     found, shown = {}, {"truth": scene.truth}
-    for method in _methods(condition):
-        found[method.name], best = _run_method(condition.specimen, scene, method, observed)
+    for method in methods_of(condition):
+        found[method.name], best = run_method(condition.specimen, scene, method, observed)
         shown[method.name] = best
     one = {**asdict(condition), "name": condition.name, "seeds": count}
     truth = judged(scene, condition.specimen, scene.truth)
@@ -209,6 +208,15 @@ def run_condition(
     if condition.group == "all":
         one["edges"] = edges(scene, count)
     return {**one, "methods": found}, shown
+
+
+def observations(scene: Scene, condition: Condition, count: int) -> list[Observation]:
+    """Return the images of the first seeds, with the PSF that restores them."""
+    kernel = scene.psfs[condition.optics]
+    return [
+        Observation(scene.image(seed), kernel, scene.background, scene.gain)
+        for seed in range(count)
+    ]
 
 
 def edges(scene: Scene, seeds: int) -> dict[str, Any]:
@@ -231,7 +239,7 @@ def edges(scene: Scene, seeds: int) -> dict[str, Any]:
     return {name: statistics.fmean(values) for name, values in found.items()}
 
 
-def _run_method(
+def run_method(
     specimen: str, scene: Scene, method: Method, observed: Sequence[Observation]
 ) -> tuple[dict[str, Any], Tensor]:
     """Return the measures at each value, at each seed's best one, and at the stops."""
@@ -250,11 +258,18 @@ def _run_method(
     found: dict[str, Any] = {"knob": method.knob, "values": list(method.values), "points": points}
     found["best"] = {"value": statistics.median_low([method.values[i] for i in tops]), **best}
     found["default"] = method.default
-    found["stops"] = {
+    found["stops"] = stops_of(specimen, scene, method, observed)
+    return found, best_volume
+
+
+def stops_of(
+    specimen: str, scene: Scene, method: Method, observed: Sequence[Observation]
+) -> dict[str, Any]:
+    """Return the measures where each rule of a method stops."""
+    return {
         rule: summary([judged(scene, specimen, stopped(seen)) for seen in observed])
         for rule, stopped in method.stops.items()
     }
-    return found, best_volume
 
 
 def summary(judgements: Sequence[dict[str, float]]) -> dict[str, Any]:

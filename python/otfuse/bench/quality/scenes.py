@@ -27,6 +27,8 @@ MARGIN = (6, 16, 16)  # camera voxels beyond each face of the field that hold sp
 BACKGROUND = 5.0  # photons
 READ_NOISE = 1.0  # photons
 _GAIN, _OFFSET = 2.0, 100.0
+# The variance of the pollen's noise over its mean, the same in its dark and its bright parts.
+_POLLEN_GAIN = 50.0
 
 LENS = {"na": 1.2, "immersion_index": 1.33}
 DEPTH = 5.0  # below the coverslip, in the sample
@@ -60,6 +62,7 @@ class Scene:
     box: tuple[slice, ...]  # of the field in it
     wide_psf: Tensor  # for the larger field
     seeds: int | None = None  # as many as there are; None is any number
+    gain: float = 1.0  # counts per photon
 
     def image(self, seed: int) -> Tensor:
         """Return what is restored."""
@@ -197,4 +200,5 @@ def pollen(folder: Path) -> Scene:
         box=box,
         wide_psf=kernel,
         seeds=1,
+        gain=_POLLEN_GAIN,
     )

@@ -3,7 +3,7 @@
 # On a machine with a GPU: build, test, sanitize, time. No network, nothing outside the repository:
 # the machine's own python3 with torch, pybind11, scikit-build-core, cmake and ninja, and its nvcc.
 #   bench/gpu.sh [OUTPUT.json]        default: bench/results/<gpu>.json; about 9 minutes at the most
-# ARCHITECTURES=native by default; SKIP="sanitize bench" leaves steps out.
+# ARCHITECTURES=native by default; SKIP="sanitize bench networks" leaves steps out.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 output=${1:-}
@@ -35,5 +35,10 @@ fi
 if wanted bench; then
   say "timing"
   timeout 200 python3 bench/gpu.py ${output:+--output "$output"}
+fi
+if wanted networks; then
+  say "the networks: CUDA tests, timing"
+  timeout 100 python3 -m pytest -q -m cuda --error-for-skips tests/test_cuda_networks.py
+  timeout 200 python3 bench/gpu_networks.py
 fi
 say "done"

@@ -146,6 +146,20 @@ def test_memory_decides_the_tiles(predict: Predict, rng: np.random.Generator) ->
     assert computed < 1.25 * 200 * 1024 * 1024
 
 
+def test_memory_of_the_gpu_decides_too() -> None:
+    from otfuse.cli._errors import UsageError
+    from otfuse.cli._predict_volume import Gpu, plan_volume
+
+    volume, gpu = (200, 512, 512), Gpu(free=1 << 30, per_voxel=80)
+    assert len(plan_volume(volume, max_memory="20GB")) == 1
+    tiles = plan_volume(volume, max_memory="20GB", gpu=gpu)
+    assert len(tiles) > 1
+    assert gpu.need(tiles.tile) <= gpu.free
+    assert len(plan_volume(volume, max_memory="20GB", gpu=Gpu(16 << 30, 80))) == 1
+    with pytest.raises(UsageError, match=r"--tile must fit into 1\.\d+ GB of the GPU"):
+        plan_volume(volume, tile=512, max_memory="20GB", gpu=gpu)
+
+
 @pytest.mark.parametrize(
     ("words", "match"),
     [

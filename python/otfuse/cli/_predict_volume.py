@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,19 @@ if TYPE_CHECKING:
 # The network sees 17 voxels far and pools by 2: what lies nearer to a tile's inner edge is not
 # used, and the rest of the overlap is blended.
 MARGIN, OVERLAP, MULTIPLE = 18, 40, 2
+# Of a GPU: bytes for a voxel of a tile, input and result counted; the share that may be taken.
+_KERNELS, _PLAIN, _GPU_SHARE = 80, 400, 0.75
+
+
+class Gpu(NamedTuple):
+    """What a plan may take of a GPU's memory, and what a voxel takes."""
+
+    free: int
+    per_voxel: int
+
+    def need(self, tile: Sequence[int]) -> int:
+        """Bytes for a tile."""
+        return self.per_voxel * int(np.prod(tile))
 
 
 def predict_volumes(
@@ -97,7 +110,11 @@ def _tiled(
     from otfuse.tiling import cut, stream_tiles
 
     plan = plan_volume(
-        extents, tile=options.tile, overlap=options.overlap, max_memory=options.max_memory
+        extents,
+        tile=options.tile,
+        overlap=options.overlap,
+        max_memory=options.max_memory,
+        gpu=_gpu_of(network),
     )
     need = _work_bytes(plan.tile, plan.shape)
     ty, tz, tx = plan.tile
@@ -167,7 +184,12 @@ def _published(
 
 
 def plan_volume(
-    extents: Sequence[int], *, tile: int = 0, overlap: int = OVERLAP, max_memory: str | None = None
+    extents: Sequence[int],
+    *,
+    tile: int = 0,
+    overlap: int = OVERLAP,
+    max_memory: str | None = None,
+    gpu: Gpu | None = None,
 ) -> TilePlan:
     """Tiles of a volume over the axes (y, z, x).
 
@@ -180,6 +202,8 @@ def plan_volume(
         Voxels that neighbours share.
     max_memory : str, optional
         As typed; by default three quarters of what is free.
+    gpu : Gpu, optional
+        That computes, if one does.
 
     Raises
     ------
@@ -207,11 +231,22 @@ def plan_volume(
                 f"predict: memory must not exceed {in_bytes(allowed)}, got a plan of "
                 f"{in_bytes(need)}; give a smaller --tile or a larger --max-memory"
             )
+        if gpu is not None and gpu.need(plan.tile) > gpu.free:
+            raise UsageError(
+                f"predict: --tile must fit into {in_bytes(gpu.free)} of the GPU, got a plan of "
+                f"{in_bytes(gpu.need(plan.tile))} there; give a smaller --tile"
+            )
         return plan
+
+    def cost(tile: Sequence[int]) -> int:
+        """Shares of the GPU's memory count as such shares of the main one."""
+        here = _work_bytes(tile, shape)
+        return here if gpu is None else max(here, gpu.need(tile) * allowed // max(1, gpu.free))
+
     try:
         return plan_within(
             shape,
-            lambda tile: _work_bytes(tile, shape),
+            cost,
             max(1, allowed),
             overlap=overlap,
             multiple=MULTIPLE,
@@ -232,6 +267,19 @@ def _work_bytes(tile: Sequence[int], shape: Sequence[int]) -> int:
     voxels, rows = ty * tz * tx, ty * shape[1] * shape[2]
     weight = 4 * voxels if all(t < n for t, n in zip(tile, shape, strict=True)) else 0
     return 12 * voxels + weight + 8 * rows + rln_bytes((tz, ty, tx))
+
+
+def _gpu_of(network: Any) -> Gpu | None:
+    """The GPU that a network is on; None if it is on none."""
+    import torch
+
+    from otfuse.functional._devices import has_kernels
+
+    device = next(network.parameters()).device
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return Gpu(int(_GPU_SHARE * free), _KERNELS if has_kernels(device) else _PLAIN)
 
 
 def _allowed(max_memory: str | None) -> int:

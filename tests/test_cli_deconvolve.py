@@ -65,6 +65,21 @@ def test_defaults_are_those_of_a_microscopist(run: CommandLine, psf: Path, tmp_p
     assert options["dtype"] == "float32" and options["psf_center"] == "peak"
 
 
+@pytest.mark.parametrize(
+    ("planes", "modality", "iters"),
+    [(5, "widefield", 50), (5, "lightsheet", 30), (1, "widefield", 30)],
+)
+def test_iterations_by_microscope(
+    planes: int, modality: str, iters: int, run: CommandLine, tmp_path: Path
+) -> None:
+    image = save(tmp_path / "image.tif", counts((1, 1, planes, 12, 12)))
+    words = ["--na", "1.2", "--wavelength", "0.5", "--immersion-index", "1.33"]
+    words += ["--modality", modality, "--sheet-thickness", "2"]
+    assert run("deconvolve", image, "-o", tmp_path / "o.tif", *words).code == 0
+    record = find_provenance(read_stack(tmp_path / "o.tif").description)
+    assert record is not None and record["parameters"]["options"]["iters"] == iters
+
+
 @pytest.mark.parametrize("boundary", ["extended", "reflect", "circular"])
 @pytest.mark.parametrize("acceleration", ["shb", "none"])
 def test_options_reach_the_engine(

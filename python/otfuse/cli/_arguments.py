@@ -96,7 +96,8 @@ Iters = Annotated[
     int | None,
     Option(
         metavar="N",
-        help="Iterations: 30, 2 with a back projector, at most 100 with --stop.",
+        help="Iterations: 30 (modelled stacks: widefield 50, confocal and two-photon 10), 2 with a "
+        "back projector, at most 100 with --stop.",
         rich_help_panel=_RUN,
     ),
 ]

@@ -11,6 +11,9 @@ from pathlib import Path
 from otfuse.cli._errors import UsageError
 
 _ITERS, _ITERS_UNMATCHED, _MOST_UNMATCHED = 30, 2, 5
+# Of stacks whose PSF is that of a model: haze from all planes takes long to go, a focused laser
+# leaves little to do before noise is what is restored (bench/NOTES.md).
+_ITERS_OF = {"widefield": 50, "confocal": 10, "twophoton": 10}
 _ITERS_AT_MOST = 100  # where something else ends the run
 
 _MEMORY_UNITS = {
@@ -79,13 +82,17 @@ class DeconvolveOptions:
                     f"got --background {self.background} too; give one of them"
                 )
 
-    def settled(self) -> DeconvolveOptions:
-        """The same with the defaults that depend on other options filled in."""
+    def settled(self, model: str | None = None) -> DeconvolveOptions:
+        """The same with the defaults that depend on other options filled in.
+
+        `model` is the modality of the PSF's model, where one makes that of a stack.
+        """
         unmatched = self.back_projector != "matched"
         known = self.gain is not None and self.offset is not None
         stop = self.stop or ("held-out" if known and not unmatched else "none")
         plain = unmatched or stop == "gradient-consensus"
-        iters = _ITERS_UNMATCHED if unmatched else _ITERS if stop == "none" else _ITERS_AT_MOST
+        iters = _ITERS_OF.get(model or "", _ITERS) if stop == "none" else _ITERS_AT_MOST
+        iters = _ITERS_UNMATCHED if unmatched else iters
         return replace(
             self,
             stop=stop,

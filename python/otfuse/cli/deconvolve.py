@@ -75,11 +75,12 @@ def run_deconvolution(options: DeconvolveOptions) -> None:
     """
     started, report = time.monotonic(), Report()
     options.check()
-    options = options.settled()
     stack = read_stack(options.image, axes=options.axes, mmap=True)
     _check_targets(options, stack)
     report_image(stack, report)
     optics = _optics.choose_optics(options, stack)
+    modelled = not options.psf and stack.data.shape[2] > 1
+    options = options.settled(optics.modality if modelled else None)
     _optics.report_voxel(optics, report)
     if not options.psf:
         _optics.require_model(optics, stack)

@@ -12,6 +12,7 @@ from torch import Tensor
 from otfuse import _checks, ops
 from otfuse.functional._arrays import to_tensor
 from otfuse.functional._back_projector import KINDS, project_back
+from otfuse.functional._geometry import edge_pad
 
 _NAME = "RichardsonLucyTile"
 _FLOOR = 1e-6  # of the mean, as in richardson_lucy
@@ -77,7 +78,8 @@ class RichardsonLucyTile:
         self.voxel = [1.0] * kernel.ndim if voxel is None else [float(v) for v in voxel]
         self.back: Tensor | None = None
         if back_projector is not None:
-            self.back = project_back(self.psf, kernel.ndim, back_projector)
+            back = project_back(self.psf, kernel.ndim, back_projector)
+            self.back = back / back.sum()
         self._otf: Tensor | None = None
 
     def __call__(self, image: Tensor, offset: Sequence[int], extents: Sequence[int]) -> Tensor:
@@ -100,11 +102,9 @@ class RichardsonLucyTile:
         level = max(self.mean - self.background, floor)
         start = image.new_full((1,) * (image.ndim + 1), level).expand(1, *extents)
         if self.back is not None:
-            start = start.clone()
             light = torch.where(image >= 0, (image - self.background).clamp(min=floor), level)
-            start[(0, *(slice(-o, n - o) for o, n in zip(offset, image.shape, strict=True)))] = (
-                light
-            )
+            ends = zip(extents, image.shape, offset, strict=True)
+            start = edge_pad(light.unsqueeze(0), [(-o, n - k + o) for n, k, o in ends])
         outcome = ops.richardson_lucy(
             image.unsqueeze(0),
             self.psf.to(image.device),

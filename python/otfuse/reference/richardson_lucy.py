@@ -191,8 +191,9 @@ def _problem(
     whole = mask is None and not framed
     weight = _weight(blur, seen, whole or back is not None, image)
     shift = 0.0 if back is None or whole else 1 - back.adjoint(seen.to(image.dtype))
-    edges = (framed, background, floor, weight, shift, offsets, shape)
-    return Problem(image, seen, blur, back, *tv, *edges)
+    return Problem(
+        image, seen, blur, back, *tv, framed, background, floor, weight, shift, offsets, shape
+    )
 
 
 def _step(k: int, acceleration: str, changes: list[Tensor], ndim: int) -> float | Tensor:

@@ -103,7 +103,8 @@ def richardson_lucy(
     saturation : float, optional
         Voxels at or above it are left out.
     stop : {None, "idiv", "held_out"}, gain, offset
-        Decided on the brightest tile for all of them.
+        Decided on the brightest tile for all of them; the offset is taken off every tile, and
+        off the background.
     max_bytes : int, optional
         Memory that working through the tiles may take; without it and `grid` there is one tile.
     grid : sequence of int, optional
@@ -140,8 +141,10 @@ def richardson_lucy(
         extra_bytes=lambda tile: _HELD * int(np.prod(tile)),
     )
     result = np.empty(shape, np.float32) if out is None else out
-    settings = {
-        "background": background,
+    dark = 0.0 if offset is None else float(offset)
+    saturation = None if saturation is None else saturation - dark
+    settings: dict[str, Any] = {
+        "background": max(background - dark, 0.0) if dark else background,
         "acceleration": acceleration,
         "back_projector": back_projector,
         "tv": tv,
@@ -150,12 +153,19 @@ def richardson_lucy(
     for index in np.ndindex(shape[:-ndim]):
 
         def read(tile: Tile, index: tuple[int, ...] = index) -> np.ndarray:
-            return np.asarray(image[(*index, *tile.slices)])
+            counts = np.asarray(image[(*index, *tile.slices)])
+            return np.maximum(counts.astype(np.float32) - dark, 0) if dark else counts
 
         mean, brightest = observed_mean(read, plan.tiles, saturation)
         count = n_iters
         if stop is not None:
-            known = {"stop": stop, "gain": gain, "offset": offset, "saturation": saturation}
+            zero = None if offset is None else 0.0  # it is off already
+            known: dict[str, Any] = {
+                "stop": stop,
+                "gain": gain,
+                "offset": zero,
+                "saturation": saturation,
+            }
             count = count_iterations(read(brightest), kernel, n_iters, **known, **settings)
         loop = RichardsonLucyTile(kernel, plan.grid, n_iters=count, mean=mean, **settings)
         write = partial(_write_rows, result, index)

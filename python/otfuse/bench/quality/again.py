@@ -12,7 +12,6 @@ from torch import Tensor
 
 from .bars import bars
 from .run import (
-    SIZES,
     Condition,
     methods_of,
     observations,
@@ -42,10 +41,11 @@ def measure_again(
     data, progress
         As in `run_quality`.
     """
+    nz, ny, nx = report["shape"]
     for one in report["conditions"]:
         progress(one["name"])
         condition = Condition(**{key: one[key] for key in asdict(Condition(""))})
-        scene = scene_of(condition, SIZES[report["size"]], data)
+        scene = scene_of(condition, (nz, ny, nx), data)
         observed = observations(scene, condition, one["seeds"])
         for method in methods_of(condition):
             old = one["methods"].get(method.name)

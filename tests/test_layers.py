@@ -31,10 +31,11 @@ ARROWS = {
     "io": {"_background"},
     "nn": {"functional", "io", "_checks"},
     "tiling": {"functional", "_checks"},
+    "jobs": {"tiling", "io", "_background"},
     "train": {"nn", "functional", "simulate", "io", "metrics", "_checks"},
     "bench": {"otfuse", "reference", "nn", "psf", "simulate", "metrics", "classical", "io"},
 }
-ARROWS["otfuse"] = set(ARROWS) - {"bench", "tiling", "train"}
+ARROWS["otfuse"] = set(ARROWS) - {"bench", "jobs", "tiling", "train"}
 ARROWS["cli"] = set(ARROWS)
 
 # room -> the only packages of others that it may import besides the standard library.

@@ -70,6 +70,32 @@ def _noise(plane: np.ndarray, smooth: np.ndarray) -> float:
     return float(np.median(dark)) / (0.6745 * np.sqrt(6))
 
 
+def smoothed_minimum(
+    volume: np.ndarray, inside: tuple[slice, slice, slice], sigma: float = 2.0
+) -> tuple[float, float]:
+    """Minimum after smoothing, and the noise there, as in `dark_levels`, of a part of a volume.
+
+    Parameters
+    ----------
+    volume : ndarray, shape (nz, ny, nx)
+    inside : (z, y, x)
+        The part, `smoothing_reach` voxels away from where the volume was cut out of a larger one.
+    sigma : float
+    """
+    weights, lowest, noise = _gaussian(sigma), np.inf, 0.0
+    for plane in range(*inside[0].indices(volume.shape[0])):
+        smooth = _smooth_plane(volume, plane, weights)[inside[1:]]
+        least = float(smooth.min())
+        if least < lowest:
+            lowest, noise = least, _noise(volume[plane][inside[1:]], smooth)
+    return lowest, noise
+
+
+def smoothing_reach(sigma: float = 2.0) -> int:
+    """Voxels on either side that smoothing looks at."""
+    return len(_gaussian(sigma)) - 1
+
+
 def _gaussian(sigma: float) -> np.ndarray:
     radius = int(np.ceil(3 * sigma))
     weights = np.exp(-0.5 * (np.arange(radius + 1) / sigma) ** 2)

@@ -11,7 +11,7 @@ from typer import Argument, Option
 _PSF, _OPTICS, _RUN, _OUT = "PSF", "Optics (micrometres)", "Restoration", "Output and resources"
 _SAMPLE = "Sample (micrometres)"
 
-Image = Annotated[Path, Argument(metavar="IMAGE", help="TIFF, ImageJ or OME-TIFF.")]
+Image = Annotated[Path, Argument(metavar="IMAGE", help="TIFF, ImageJ, OME-TIFF or OME-Zarr.")]
 Source = Annotated[
     str, Argument(metavar="IMAGE", help="TIFF, or OME-Zarr in a folder or at a URL.")
 ]
@@ -19,7 +19,9 @@ Missing = Annotated[
     Literal["error", "fill"],
     Option(help="What a chunk that an OME-Zarr lacks means: damage, or zeros."),
 ]
-Output = Annotated[Path, Option("--output", "-o", metavar="OUT.tif", help="The result.")]
+Output = Annotated[
+    Path, Option("--output", "-o", metavar="OUT", help="The result: .tif, .ome.tif or .zarr.")
+]
 Axes = Annotated[str | None, Option(metavar="AXES", help="Axes of the image, such as TCZYX.")]
 
 Psf = Annotated[
@@ -157,4 +159,14 @@ Threads = Annotated[int | None, Option(metavar="N", help="CPU threads.", rich_he
 MaxMemory = Annotated[
     str | None,
     Option(metavar="8GB", help="Default: 3/4 of what is free.", rich_help_panel=_OUT),
+]
+LocalCluster = Annotated[
+    int | None,
+    Option(
+        metavar="N", help="Worker processes, for .zarr; each --max-memory.", rich_help_panel=_OUT
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    Option(metavar="tcp://HOST:PORT", help="Dask scheduler, for .zarr.", rich_help_panel=_OUT),
 ]

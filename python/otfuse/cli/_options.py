@@ -60,6 +60,8 @@ class DeconvolveOptions:
     dtype: str = "float32"
     overwrite: bool = False
     preview: Path | None = None
+    local_cluster: int | None = None
+    scheduler: str | None = None
 
     def check(self) -> None:
         """Refuse what is wrong whatever the image is."""
@@ -70,10 +72,8 @@ class DeconvolveOptions:
             parse_memory(self.max_memory)
         if self.preview is not None and self.preview.suffix.lower() != ".png":
             raise UsageError(f"deconvolve: --preview must end in .png, got {self.preview}")
-        if not re.search(r"\.(tiff?|tf8|tf2|btf)$", self.output.name.lower()):
-            raise UsageError(
-                f"deconvolve: --output must end in .tif, .tiff or .ome.tif, got {self.output}"
-            )
+        check_output("deconvolve", self.output)
+        check_workers("deconvolve", self.output, self.local_cluster, self.scheduler)
         if self.background != "auto":
             parse_numbers(self.background, "--background")
             if self.offset is not None and self.gain is None:
@@ -99,6 +99,31 @@ class DeconvolveOptions:
             acceleration=self.acceleration or ("none" if plain else "shb"),
             iters=iters if self.iters is None else self.iters,
         )
+
+
+def check_output(command: str, output: Path) -> None:
+    """Refuse a name that tells no format."""
+    if not re.search(r"\.(tiff?|tf8|tf2|btf|zarr)$", output.name.lower()):
+        raise UsageError(
+            f"{command}: --output must end in .tif, .tiff, .ome.tif or .zarr, got {output}"
+        )
+
+
+def check_workers(
+    command: str, output: Path, local_cluster: int | None, scheduler: str | None
+) -> None:
+    """Refuse workers that cannot be had."""
+    if local_cluster is None and scheduler is None:
+        return
+    if output.suffix.lower() != ".zarr":
+        raise UsageError(
+            f"{command}: --output must end in .zarr with --local-cluster or --scheduler, got "
+            f"{output}"
+        )
+    if local_cluster is not None and scheduler is not None:
+        raise UsageError(f"{command}: --scheduler must be left away with --local-cluster")
+    if local_cluster is not None and local_cluster < 1:
+        raise UsageError(f"{command}: --local-cluster must be at least 1, got {local_cluster}")
 
 
 def check_method(options: DeconvolveOptions) -> None:

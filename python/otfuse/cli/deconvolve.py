@@ -17,6 +17,7 @@ from otfuse.cli._options import DeconvolveOptions, parse_memory
 from otfuse.cli._progress import Progress
 from otfuse.cli._report import Report, by_extents, in_bytes, in_time, number
 from otfuse.io import Stack, Written, check_target, provenance, read_stack, write_stack
+from otfuse.io.zarr_store import named_zarr
 
 _MANY_CHANNELS = 8
 
@@ -56,6 +57,8 @@ def deconvolve_command(
     overwrite: arg.Overwrite = False,
     threads: arg.Threads = None,
     max_memory: arg.MaxMemory = None,
+    local_cluster: arg.LocalCluster = None,
+    scheduler: arg.Scheduler = None,
 ) -> None:
     """Restore a stack by Richardson-Lucy deconvolution, each channel and time point.
 
@@ -75,6 +78,11 @@ def run_deconvolution(options: DeconvolveOptions) -> None:
     """
     started, report = time.monotonic(), Report()
     options.check()
+    if named_zarr(options.output):
+        from otfuse.cli._deconvolve_volume import deconvolve_volume
+
+        deconvolve_volume(options)
+        return
     stack = read_stack(options.image, axes=options.axes, mmap=True)
     _check_targets(options, stack)
     report_image(stack, report)
@@ -86,7 +94,7 @@ def run_deconvolution(options: DeconvolveOptions) -> None:
         _optics.require_model(optics, stack)
         _optics.report_optics(optics, stack, report)
     levels = _background.survey(options, stack)
-    _set_threads(options.threads)
+    set_threads(options.threads)
     psfs = _psf_input.prepare_psfs(options, stack, optics, report)
     _optics.warn_of_sampling(optics, stack, report)
     _background.report_levels(levels, options, stack, report)
@@ -136,7 +144,8 @@ def _check_targets(options: DeconvolveOptions, stack: Stack) -> None:
         check_target(path, overwrite=options.overwrite)
 
 
-def _set_threads(n: int | None) -> None:
+def set_threads(n: int | None) -> None:
+    """Compute with so many threads, if a number was given."""
     if n is not None:
         import torch
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ class RichardsonLucyTile:
 
     def __init__(
         self,
-        psf: Tensor,
+        psf: Any,
         grid: Sequence[int],
         *,
         n_iters: int,

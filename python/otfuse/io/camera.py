@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,10 +69,30 @@ def find_saturation(volumes: np.ndarray) -> Saturation | None:
     """
     level = max(float(volume.max()) for volume in volumes)
     count = sum(int(np.count_nonzero(volume == level)) for volume in volumes)
+
+    def count_above(floor: float) -> int:
+        return sum(int(np.count_nonzero(volume >= floor)) for volume in volumes)
+
+    return plateau(level, count, volumes.size, count_above)
+
+
+def plateau(
+    level: float, count: int, size: int, count_above: Callable[[float], int]
+) -> Saturation | None:
+    """The highest value as the level at which a channel is cut off, if `find_saturation` says so.
+
+    Parameters
+    ----------
+    level : float
+        The highest value.
+    count, size : int
+        Voxels that have it, and all voxels.
+    count_above : callable
+        Voxels at or above a value; asked only where it matters.
+    """
     if level in _FULL_SCALES or level in _SHIFTED_SCALES:
         return Saturation(level, count) if count >= _FEWEST_AT_FULL_SCALE else None
-    if level < _LOWEST_PLATEAU or not _FEWEST_ELSEWHERE <= count < volumes.size:
+    if level < _LOWEST_PLATEAU or not _FEWEST_ELSEWHERE <= count < size:
         return None
-    floor = level * (1 - _BAND)
-    below = sum(int(np.count_nonzero(volume >= floor)) for volume in volumes) - count
+    below = count_above(level * (1 - _BAND)) - count
     return Saturation(level, count) if count >= _STEEPNESS * below else None

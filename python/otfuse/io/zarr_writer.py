@@ -97,6 +97,10 @@ class VolumeWriter:
         self._put(0, tuple(slice(a, b) for a, b in spans), array.reshape(whole))
         self.completed(region)
 
+    def read(self, region: Any) -> np.ndarray:
+        """Pixels of level 0 as they are in the store; what is not written yet is 0."""
+        return np.asarray(self._arrays[0][region])
+
     def completed(self, region: Any) -> None:
         """Tell that a region of level 0 is in the store, and write what it completes above.
 

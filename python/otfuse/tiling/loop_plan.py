@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from math import prod
+from typing import Any
 
 from otfuse.functional import next_fast_shape
 from otfuse.functional.rl_tile import RichardsonLucyTile
@@ -55,7 +56,7 @@ class LoopPlan:
 
 def plan_loop(
     shape: Sequence[int],
-    psf: object,
+    psf: Any,
     n_iters: int = 30,
     *,
     max_bytes: int | None = None,
@@ -71,8 +72,8 @@ def plan_loop(
     ----------
     shape : sequence of int
         Extents of the image.
-    psf : array, shape (kz, ky, kx)
-        Where its light does not decay along an axis, that is not cut.
+    psf : array, shape (kz, ky, kx), or a list of arrays of one shape
+        Where the light of one does not decay along an axis, that is not cut.
     n_iters : int
         Decides with the psf and the acceleration what tiles share.
     max_bytes : int, optional
@@ -88,8 +89,11 @@ def plan_loop(
     ------
     ValueError  if no tile fits, or the grid cannot hold the psf and its halos.
     """
-    halo = psf_halo(psf, n_iters, acceleration=acceleration, matched=not back_projector)
-    psf_shape = tuple(psf.shape)  # type: ignore[attr-defined]
+    psfs = psf if isinstance(psf, list) else [psf]
+    matched = not back_projector
+    halos = [psf_halo(h, n_iters, acceleration=acceleration, matched=matched) for h in psfs]
+    halo = [None if None in line else max(line) for line in zip(*halos, strict=True)]
+    psf_shape = tuple(psfs[0].shape)
     lines = [
         _Axis(n, k, h, tv) for n, k, h in zip((int(n) for n in shape), psf_shape, halo, strict=True)
     ]

@@ -73,10 +73,13 @@ class TilePlan:
         return prod(self.grid)
 
     def __iter__(self) -> Iterator[Tile]:
-        for index in product(*(range(n) for n in self.grid)):
-            start = tuple(starts[i] for starts, i in zip(self.starts, index, strict=True))
-            stop = tuple(self.end(axis, i) for axis, i in enumerate(index))
-            yield Tile(index, start, stop)
+        return map(self.at, product(*(range(n) for n in self.grid)))
+
+    def at(self, index: Sequence[int]) -> Tile:
+        """The tile of a place in the grid of tiles."""
+        start = tuple(starts[i] for starts, i in zip(self.starts, index, strict=True))
+        stop = tuple(self.end(axis, i) for axis, i in enumerate(index))
+        return Tile(tuple(index), start, stop)
 
     def end(self, axis: int, i: int) -> int:
         """The voxel behind the last of the i-th tile along an axis."""

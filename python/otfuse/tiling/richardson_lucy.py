@@ -35,11 +35,14 @@ class TiledLoop:
         With the plan's grid.
     saturation : float, optional
         Voxels at or above it are left out.
+    dark : float
+        Counts without light, taken off first; the loop's mean and background are without it.
     """
 
     plan: LoopPlan
     loop: RichardsonLucyTile
     saturation: float | None = None
+    dark: float = 0.0
 
     def __call__(self, tile: Tile, counts: np.ndarray) -> np.ndarray:
         """The restored tile, float32.
@@ -57,9 +60,10 @@ class TiledLoop:
         """
         image = torch.from_numpy(np.array(counts, np.float32, order="C"))
         _checks.finite_values(_NAME, "image", image)
-        image.clamp_(min=0)
-        if self.saturation is not None:
-            image[image >= self.saturation] = -1
+        hidden = None if self.saturation is None else image >= self.saturation
+        image.sub_(self.dark).clamp_(min=0)
+        if hidden is not None:
+            image[hidden] = -1
         return np.asarray(self.loop(image, *self.plan.estimate_window(tile)))
 
 

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`otfuse deconvolve` into an OME-Zarr: by tiles, resumed where it was interrupted."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from otfuse.cli import _optics, _psf_input
+from otfuse.cli._errors import UsageError
+from otfuse.cli._options import DeconvolveOptions
+from otfuse.cli._report import Report, by_extents, in_time
+from otfuse.cli._restore import describe
+from otfuse.cli._steps import Steps
+from otfuse.cli._volume_place import counted, place_of, report_outcome
+from otfuse.cli._volume_settle import CHUNK, edges_of, method_of, plan_volume, settle
+from otfuse.io import Saturation, Volume, create_volume, open_volume, provenance
+
+if TYPE_CHECKING:
+    from otfuse.jobs import Job, Ledger
+    from otfuse.tiling import LoopPlan, TiledLoop
+
+# What the result does not depend on, or what is told by other means.
+_NOT_PARAMETERS = (
+    "image", "output", "psf", "threads", "max_memory", "overwrite", "preview", "local_cluster",
+    "scheduler",
+)  # fmt: skip
+
+
+def deconvolve_volume(options: DeconvolveOptions) -> None:
+    """Begin or resume, restore what is missing, finish.
+
+    Parameters
+    ----------
+    options : DeconvolveOptions
+        Checked.
+    """
+    from otfuse.cli.deconvolve import report_image, set_threads
+    from otfuse.jobs import find_ledger, only_run
+
+    started, report = time.monotonic(), Report()
+    source = open_volume(options.image, axes=options.axes)
+    report_image(source, report)
+    optics = _optics.choose_optics(options, source)
+    modelled = not options.psf and source.shape[2] > 1
+    options = options.settled(optics.modality if modelled else None)
+    _check(options)
+    _optics.report_voxel(optics, report)
+    if not options.psf:
+        _optics.require_model(optics, source)
+        _optics.report_optics(optics, source, report)
+    set_threads(options.threads)
+    psfs = _as_volumes(_psf_input.prepare_psfs(options, source, optics, report))
+    record = _record(options, source, optics, psfs)
+    with only_run(options.output) as lock:
+        ledger = find_ledger(options.output, overwrite=options.overwrite)
+        if ledger is None:
+            settled = settle(options, source, psfs, optics.voxel, report)
+            ledger = _begin(options, source, optics.voxel, record, settled)
+        else:
+            ledger.check(record["parameters"])
+            report.row("resumed", f"{len(ledger.done)} blocks are written")
+        job = _job(options, source, psfs, optics.voxel, ledger, report)
+        if job is None:
+            report.row("result", f"{options.output}: complete already, nothing was left to do")
+            return
+        with place_of(options, job, report) as place, Steps(len(job.tiles()), "tiles") as steps:
+            from otfuse.jobs import run_job
+
+            outcome = run_job(job, ledger, lock, place, counted(steps), record)
+    report_outcome(outcome, options.output, report, "deconvolve")
+    report.row("time", in_time(time.monotonic() - started))
+
+
+def _check(options: DeconvolveOptions) -> None:
+    """Refuse what needs the whole image at once."""
+    rules = (
+        ("--acceleration", "shb or none", options.acceleration == "biggs", options.acceleration),
+        ("--boundary", "extended", options.boundary != "extended", options.boundary),
+        ("--stop", "none, idiv or held-out", options.stop == "gradient-consensus", options.stop),
+        ("--dtype", "float32", options.dtype != "float32", options.dtype),
+        ("--preview", "left away", options.preview is not None, options.preview),
+    )
+    for name, rule, broken, value in rules:
+        if broken:
+            raise UsageError(
+                f"deconvolve: {name} must be {rule} for an OME-Zarr, got {value}; tiles do not "
+                "know the whole image"
+            )
+
+
+def _as_volumes(psfs: list[np.ndarray]) -> list[np.ndarray]:
+    """PSFs of three axes and one shape, centred at k // 2."""
+    deep = [psf if psf.ndim == 3 else psf[None] for psf in psfs]
+    shape = tuple(max(line) for line in zip(*(psf.shape for psf in deep), strict=True))
+    padded = []
+    for psf in deep:
+        before = [n // 2 - k // 2 for n, k in zip(shape, psf.shape, strict=True)]
+        after = [n - k - b for n, k, b in zip(shape, psf.shape, before, strict=True)]
+        padded.append(np.pad(psf, list(zip(before, after, strict=True))))
+    return padded
+
+
+def _record(
+    options: DeconvolveOptions, source: Volume, optics: _optics.JobOptics, psfs: list[np.ndarray]
+) -> dict[str, Any]:
+    typed = {name: value for name, value in asdict(options).items() if name not in _NOT_PARAMETERS}
+    record = provenance(
+        psf=psfs,
+        command="deconvolve",
+        input={"file": options.image.name, "shape": list(source.shape), "dtype": str(source.dtype)},
+        options=typed,
+        optics=asdict(optics),
+    )
+    record["parameters"]["psf"] = record["psf_sha256"]
+    return record
+
+
+def _begin(
+    options: DeconvolveOptions,
+    source: Volume,
+    voxel: Any,
+    record: dict[str, Any],
+    settled: dict[str, Any],
+) -> Ledger:
+    from otfuse.jobs import begin
+
+    return begin(
+        options.output,
+        lambda path: create_volume(
+            path, source.shape, np.float32, like=source, voxel=voxel, chunks=CHUNK
+        ),
+        record["parameters"],
+        settled,
+    )
+
+
+def _job(
+    options: DeconvolveOptions,
+    source: Volume,
+    psfs: list[np.ndarray],
+    voxel: Any,
+    ledger: Ledger,
+    report: Report,
+) -> Job | None:
+    """The job as it was settled; None if it is done."""
+    from otfuse.jobs import Job, job_folder, reopen
+
+    target = reopen(options.output, ledger)
+    if target is None:
+        return None
+    settled = ledger.settled
+    plan = plan_volume(options, source, psfs, max(settled["iterations"]), settled["grid"])
+    restorers = tuple(
+        _restorer(options, psf, plan, settled, channel, voxel) for channel, psf in enumerate(psfs)
+    )
+    tiles = plan.tiles
+    iterations = ", ".join(str(n) for n in dict.fromkeys(settled["iterations"]))
+    report.row(
+        "plan",
+        f"{iterations} iterations, {describe(options)}, {len(tiles)} tiles of "
+        f"{by_extents(tiles.tile)} (z, y, x), grid {by_extents(plan.grid)}, overlap "
+        f"{by_extents(tiles.overlap)}",
+    )
+    return Job(source, target, job_folder(options.output) / "scratch", tiles, restorers)
+
+
+def _restorer(
+    options: DeconvolveOptions,
+    psf: np.ndarray,
+    plan: LoopPlan,
+    settled: dict[str, Any],
+    channel: int,
+    voxel: Any,
+) -> TiledLoop:
+    from otfuse.functional.rl_tile import RichardsonLucyTile
+    from otfuse.tiling import TiledLoop
+
+    level = settled["levels"][channel]
+    dark = level["offset"] or 0.0
+    loop = RichardsonLucyTile(
+        psf,
+        plan.grid,
+        n_iters=settled["iterations"][channel],
+        mean=settled["means"][channel],
+        background=max(level["background"] - dark, 0.0),
+        voxel=edges_of(options, voxel),
+        **method_of(options),
+    )
+    found = level["saturation"]
+    return TiledLoop(plan, loop, None if found is None else Saturation(**found).level, dark)

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What is found once for all tiles of a volume: levels, means, tiles, numbers of iterations."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from otfuse.cli._background import ChannelLevels
+from otfuse.cli._errors import UsageError
+from otfuse.cli._memory import allowed_memory
+from otfuse.cli._options import DeconvolveOptions, parse_memory, per_channel
+from otfuse.cli._report import Report, in_bytes, number
+from otfuse.io import Volume
+
+if TYPE_CHECKING:
+    from otfuse.jobs.survey import Survey
+    from otfuse.tiling import LoopPlan
+
+CHUNK = (1, 1, 64, 128, 128)  # of the result
+# Per voxel of a tile besides the loop: counts read ahead and their float32 copy, the result of one
+# tile and its weighted copy being written.
+_HELD = 4 + 4 + 8
+_PILOT = 30  # iterations for which the tile is chosen that decides how many there will be
+_STEP = 32 << 20  # so that the plan does not hang on a few pages more or less
+
+
+def settle(
+    options: DeconvolveOptions,
+    source: Volume,
+    psfs: list[np.ndarray],
+    voxel: Any,
+    report: Report,
+) -> dict[str, Any]:
+    """Look at all voxels, choose the tiles and decide when they stop; JSON can hold the result.
+
+    Raises
+    ------
+    UsageError  if a voxel is not finite or negative, or memory does not suffice.
+    """
+    from otfuse.jobs.survey import survey
+
+    levels, means, brightest = [], [], []
+    for channel in range(source.shape[1]):
+        automatic = options.background == "auto"
+        seen = survey(source, channel, smooth=automatic, saturated=options.mask_saturated)
+        level = _level(options, source, channel, seen)
+        levels.append(level)
+        means.append(max(seen.mean() - (level.offset or 0.0), 0.0))
+        brightest.append(list(seen.brightest))
+        name = f"{source.channel_label(channel)}: " if source.shape[1] > 1 else ""
+        text = f"{name}{number(level.background)} ({level.source})"
+        report.row("background" if channel == 0 else "", text)
+    iterations = [options.iters or 1] * len(psfs)
+    if options.stop != "none":
+        pilot = plan_volume(options, source, psfs, min(_PILOT, options.iters or 1))
+        iterations = [
+            _count(options, source, psfs[c], levels[c], pilot, (c, brightest[c]), voxel)
+            for c in range(len(psfs))
+        ]
+    plan = plan_volume(options, source, psfs, max(iterations))
+    return {
+        "levels": [asdict(level) for level in levels],
+        "means": means,
+        "grid": list(plan.grid),
+        "iterations": iterations,
+    }
+
+
+def _level(options: DeconvolveOptions, source: Volume, channel: int, seen: Survey) -> ChannelLevels:
+    """Background, offset and saturation of a channel, by the rules for stacks."""
+    label = source.channel_label(channel)
+    if seen.n_bad:
+        raise UsageError(
+            f"deconvolve: image must be finite, got {seen.n_bad} voxels of NaN or infinity in "
+            f"{label}; replace them first"
+        )
+    if seen.n_negative and options.negative == "error":
+        raise UsageError(
+            f"deconvolve: image must not be negative, got {seen.n_negative} negative voxels "
+            f"in {label}, lowest {seen.lowest:.6g}; give --negative clip"
+        )
+    gain, offset, given = (
+        None if text in (None, "auto") else per_channel(str(text), name, source.shape[1])[channel]
+        for text, name in (
+            (options.gain, "--gain"),
+            (options.offset, "--offset"),
+            (options.background, "--background"),
+        )
+    )
+    if given is not None:
+        return ChannelLevels(given, "--background", seen.saturation, seen.n_negative, gain, offset)
+    offset = seen.dark if offset is None else offset
+    origin = f"auto: minimum of the smoothed image; {number(offset)} of it no light"
+    return ChannelLevels(seen.smooth, origin, seen.saturation, seen.n_negative, gain, offset)
+
+
+def method_of(options: DeconvolveOptions) -> dict[str, Any]:
+    """Arguments of the loop, of every tile."""
+    matched = options.back_projector == "matched"
+    return {
+        "acceleration": None if options.acceleration == "none" else options.acceleration,
+        "back_projector": None if matched else options.back_projector.replace("-", "_"),
+        "tv": options.tv,
+    }
+
+
+def plan_volume(
+    options: DeconvolveOptions,
+    source: Volume,
+    psfs: list[np.ndarray],
+    n_iters: int,
+    grid: list[int] | None = None,
+) -> LoopPlan:
+    """The tiles that memory allows, or those on a grid chosen before."""
+    from otfuse.tiling import plan_loop
+
+    method = method_of(options)
+    given = None if options.max_memory is None else parse_memory(options.max_memory)
+    allowed = allowed_memory(given)
+    if given is None and options.local_cluster:
+        allowed //= options.local_cluster
+    try:
+        return plan_loop(
+            source.shape[2:],
+            psfs,
+            n_iters,
+            max_bytes=max(1, allowed // _STEP * _STEP),
+            grid=grid,
+            acceleration=method["acceleration"],
+            back_projector=method["back_projector"] is not None,
+            tv=options.tv > 0,
+            extra_bytes=lambda tile: _HELD * int(np.prod(tile)) + 12 * int(np.prod(CHUNK)),
+        )
+    except ValueError as error:
+        raise UsageError(
+            f"deconvolve: memory must hold a tile besides the program itself, got "
+            f"{in_bytes(max(0, allowed))} for it ({error}); give a larger --max-memory"
+        ) from None
+
+
+def _count(
+    options: DeconvolveOptions,
+    source: Volume,
+    psf: np.ndarray,
+    level: ChannelLevels,
+    plan: LoopPlan,
+    place: tuple[int, list[int]],
+    voxel: Any,
+) -> int:
+    """Iterations of all tiles of a channel, from the one around its brightest place."""
+    from otfuse.tiling import count_iterations
+
+    channel, (t, *middle) = place
+    tile = next(
+        tile
+        for tile in plan.tiles
+        if all(a <= m < b for a, m, b in zip(tile.start, middle, tile.stop, strict=True))
+    )
+    return count_iterations(
+        source.read((t, channel, *tile.slices)),
+        psf,
+        options.iters or 1,
+        stop=str(options.stop).replace("-", "_"),
+        saturation=None if level.saturation is None else level.saturation.level,
+        background=level.background,
+        gain=level.gain,
+        offset=level.offset,
+        voxel=edges_of(options, voxel),
+        **method_of(options),
+    )
+
+
+def edges_of(options: DeconvolveOptions, voxel: Any) -> tuple[float, ...] | None:
+    """Edges of a voxel for the total variation."""
+    if options.tv == 0:
+        return None
+    if not all(voxel):
+        raise UsageError(
+            "deconvolve: --tv must be compared with the voxel size, got none; give --voxel"
+        )
+    return tuple(voxel)

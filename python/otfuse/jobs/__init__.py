@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Jobs on volumes that survive being killed, on this machine or on many."""
+
+from otfuse.jobs.begin import begin, find_ledger, job_folder, reopen
+from otfuse.jobs.ledger import ChangedParameters, Ledger
+from otfuse.jobs.lock import OutputInUse, only_run
+from otfuse.jobs.run import Workplace, here, run_job
+from otfuse.jobs.runner import Outcome
+from otfuse.jobs.tasks import Failure, Job
+
+__all__ = [
+    "ChangedParameters",
+    "Failure",
+    "Job",
+    "Ledger",
+    "Outcome",
+    "OutputInUse",
+    "Workplace",
+    "begin",
+    "find_ledger",
+    "here",
+    "job_folder",
+    "only_run",
+    "reopen",
+    "run_job",
+]

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The workers of a Dask cluster: those of this machine, or of a scheduler somewhere."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import dask
+from distributed import Client, LocalCluster, Worker, WorkerPlugin
+
+from otfuse.jobs.ledger import Block
+from otfuse.jobs.run import THREADS, Workplace
+from otfuse.jobs.tasks import Failure, Job, TileId
+
+# A tile is given up when so many workers have died of it.
+_DEATHS = 5
+_PAYLOADS: dict[str, bytes] = {}
+
+
+class _Install(WorkerPlugin):
+    """Brings a job to each worker once, also to those that take the place of dead ones."""
+
+    def __init__(self, name: str, payload: bytes, threads: int | None) -> None:
+        self.name, self._payload, self._threads = name, payload, threads
+
+    def setup(self, worker: Worker) -> None:
+        _PAYLOADS[self.name] = self._payload
+        if self._threads is not None:
+            import torch
+
+            torch.set_num_threads(self._threads)
+
+
+class _Remote:
+    """The tasks of a job, found by its name where they are done."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def restore(self, tile: TileId) -> Failure | None:
+        """As `Job.restore`."""
+        return _job(self._name).restore(tile)
+
+    def merge(self, block: Block, tiles: tuple[TileId, ...]) -> str:
+        """As `Job.merge`."""
+        return _job(self._name).merge(block, tiles)
+
+
+@lru_cache(1)
+def _job(name: str) -> Job:
+    found: Job = pickle.loads(_PAYLOADS[name])
+    return found
+
+
+@contextmanager
+def local_cluster(n_workers: int, memory: int | None = None) -> Iterator[Client]:
+    """Processes of this machine; a nanny replaces those that die.
+
+    Parameters
+    ----------
+    n_workers : int
+    memory : int, optional
+        Bytes that each may take before it is ended and replaced.
+    """
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": _DEATHS}),
+        LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=THREADS,
+            memory_limit=0 if memory is None else memory,
+            dashboard_address=":0",
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def scheduler(address: str) -> Iterator[Client]:
+    """The workers of a scheduler; they need the package, and the paths of source and target.
+
+    Parameters
+    ----------
+    address : str
+        `tcp://host:8786`, or a scheduler file.
+    """
+    where = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
+    with Client(**where) as client:
+        yield client
+
+
+@contextmanager
+def on_cluster(job: Job, client: Client, threads: int | None = None) -> Iterator[Workplace]:
+    """The workers of a client, each with the job at hand.
+
+    Parameters
+    ----------
+    job : Job
+    client : Client
+    threads : int, optional
+        Threads that one worker computes with.
+    """
+    name = f"otfuse-{job.scratch}"
+    client.register_plugin(_Install(name, pickle.dumps(job), threads), name=name)
+    slots = max(1, sum(client.nthreads().values()))
+    try:
+        with client.get_executor(pure=False) as executor:
+            yield Workplace(executor, slots, _Remote(name), False)
+    finally:
+        client.unregister_worker_plugin(name)
+
+
+def dashboard(client: Client) -> Any:
+    """The link of the page that shows what workers do."""
+    return client.dashboard_link

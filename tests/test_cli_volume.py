@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`otfuse deconvolve IMAGE.zarr -o OUT.zarr`: by tiles, resumed, on workers that die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+import otfuse
+from cli_helpers import VOXEL, CommandLine, Outcome, lopsided_psf, save
+from otfuse.cli import _volume_settle
+from otfuse.io import create_volume, open_volume
+from otfuse.io.camera import dark_levels
+from otfuse.jobs import Ledger, job_folder
+
+pytest.importorskip("zarr")
+PSF = lopsided_psf((9, 10, 11))
+SHAPE = (1, 2, 16, 96, 110)
+
+
+def counts_of(shape: tuple[int, ...], seed: int = 4) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    light = 3000.0 * (rng.random(shape) > 0.99)
+    for axis in (2, 3, 4):
+        light = (light + np.roll(light, 1, axis) + np.roll(light, -1, axis)) / 3
+    return rng.poisson(100 + light).astype(np.uint16)
+
+
+class Volumes(CommandLine):
+    """Restores in.zarr by psf.tif, four iterations, over a background of 100."""
+
+    words = ("--iters", "4", "--background", "100", "--psf-center", "none")
+
+    def prepare(self, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
+        data = counts_of(shape)
+        chunks = (1, 1, *(min(c, n) for c, n in zip((16, 64, 64), shape[2:], strict=True)))
+        writer = create_volume(
+            self.folder / "in.zarr", shape, np.uint16, voxel=VOXEL, chunks=chunks,
+            channel_names=["GFP", "RFP"][: shape[1]],
+        )  # fmt: skip
+        writer.write(..., data)
+        writer.finish()
+        save(self.folder / "psf.tif", PSF[None, None])
+        return data
+
+    def command(self, *more: object, out: str = "out.zarr") -> list[str]:
+        image, psf = self.folder / "in.zarr", self.folder / "psf.tif"
+        given = (image, "-o", self.folder / out, "--psf", psf, *self.words, *more)
+        return [str(word) for word in ("deconvolve", *given)]
+
+    def run(self, *more: object, out: str = "out.zarr") -> Outcome:
+        return self(*self.command(*more, out=out))
+
+    def start(self, *more: object, out: str = "out.zarr") -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "otfuse.cli", *self.command(*more, out=out)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    def result(self, out: str = "out.zarr") -> np.ndarray:
+        return open_volume(self.folder / out).read()
+
+
+@pytest.fixture
+def volumes(capsys: pytest.CaptureFixture[str], tmp_path: Path, one_thread: None) -> Volumes:
+    return Volumes(capsys, tmp_path)
+
+
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if there were memory for little."""
+    monkeypatch.setattr(_volume_settle, "allowed_memory", lambda given: 18 << 20)
+    monkeypatch.setattr(_volume_settle, "_STEP", 1)
+
+
+def test_restores_a_volume_by_tiles(volumes: Volumes, small_tiles: None) -> None:
+    data = volumes.prepare()
+    done = volumes.run()
+    assert done.code == 0, done.err
+    assert int(done.out.split(" tiles of")[0].split()[-1]) >= 3
+    found = open_volume(volumes.folder / "out.zarr")
+    assert found.voxel == VOXEL and found.channel_names == ("GFP", "RFP")
+    for channel in range(2):
+        whole = otfuse.richardson_lucy(
+            data[0, channel].astype(np.float32), PSF, 4, background=100, acceleration="shb"
+        )
+        assert np.abs(found.read((0, channel)) - whole).max() <= 1e-3 * whole.max()
+    again = volumes.run()
+    assert again.code == 0 and "nothing was left to do" in again.out
+    changed = volumes.run("--tv", "0.001")
+    changed.failed(2, "options must be what the output was begun with", "--overwrite")
+    assert volumes.run("--tv", "0.001", "--overwrite").code == 0
+
+
+def test_automatic_levels(volumes: Volumes, small_tiles: None) -> None:
+    volumes.words = ("--iters", "2", "--psf-center", "none")
+    volumes.prepare()
+    done = volumes.run()
+    assert done.code == 0, done.err
+    settled = Ledger(job_folder(volumes.folder / "out.zarr")).settled
+    stack = otfuse.io.open_volume(volumes.folder / "in.zarr")
+    for channel, level in enumerate(settled["levels"]):
+        counts = stack.read((slice(None), channel))
+        background, dark = dark_levels(counts)
+        assert level["background"] == pytest.approx(background, rel=1e-3)
+        assert level["offset"] == pytest.approx(dark, rel=1e-3)
+        assert settled["means"][channel] == pytest.approx(counts.mean() - dark, rel=1e-3)
+
+
+def test_held_out_photons_stop_all_tiles(volumes: Volumes, small_tiles: None) -> None:
+    volumes.words = ("--gain", "5", "--offset", "100", "--psf-center", "none", "--iters", "40")
+    volumes.prepare((1, 1, 16, 96, 110))
+    assert volumes.run().code == 0
+    iterations = Ledger(job_folder(volumes.folder / "out.zarr")).settled["iterations"]
+    assert len(iterations) == 1 and 1 <= iterations[0] <= 40
+
+
+def test_bad_chunk_is_reported(volumes: Volumes, small_tiles: None) -> None:
+    volumes.prepare()
+    chunk = volumes.folder / "in.zarr" / "0" / "c" / "0" / "1" / "0" / "1" / "1"
+    whole = chunk.read_bytes()
+    chunk.write_bytes(whole[:20])
+    done = volumes.run()
+    done.failed(1, "tiles failed", "run the same command again")
+    assert "channel 2" in done.out and "(z, y, x)" in done.out
+    chunk.write_bytes(whole)
+    done = volumes.run()
+    assert done.code == 0, done.err
+    assert "blocks are written" in done.out
+    assert np.isfinite(volumes.result()).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (("--acceleration", "biggs"), "--acceleration must be shb or none for an OME-Zarr"),
+        (("--boundary", "circular"), "--boundary must be extended for an OME-Zarr"),
+        (("--dtype", "uint16"), "--dtype must be float32 for an OME-Zarr"),
+        (("--local-cluster", "0"), "--local-cluster must be at least 1"),
+        (("--local-cluster", "2", "--scheduler", "tcp://a:1"), "--scheduler must be left away"),
+        (("--max-memory", "1kB"), "memory must hold a tile besides the program itself"),
+    ],
+)
+def test_rejects(volumes: Volumes, words: tuple[str, ...], match: str) -> None:
+    volumes.prepare((1, 1, 4, 20, 24))
+    volumes.run(*words).failed(2, match)
+    assert not (volumes.folder / "out.zarr").exists()
+
+
+def test_workers_need_a_zarr(volumes: Volumes) -> None:
+    volumes.prepare((1, 1, 4, 20, 24))
+    volumes.run("--local-cluster", "2", out="out.tif").failed(2, "--output must end in .zarr")
+
+
+def test_two_workers_one_killed(volumes: Volumes) -> None:
+    """A worker dies by SIGKILL; another takes its place, and the result is the same."""
+    volumes.words = ("--iters", "40", "--background", "100", "--psf-center", "none")
+    volumes.prepare((6, 1, 16, 96, 110))
+    quiet = volumes.start(out="quiet.zarr")
+    _, err = quiet.communicate(timeout=120)
+    assert quiet.returncode == 0, err
+    process = volumes.start("--local-cluster", "2")
+    victim = None
+    scratch = job_folder(volumes.folder / "out.zarr") / "scratch"
+    while victim is None and process.poll() is None:
+        time.sleep(0.02)
+        if scratch.exists() and any(scratch.iterdir()):
+            children = psutil.Process(process.pid).children(recursive=True)
+            workers = [c for c in children if "spawn_main" in " ".join(c.cmdline())]
+            victim = workers[0]
+            victim.send_signal(signal.SIGKILL)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert victim is not None and "dashboard" in out
+    np.testing.assert_array_equal(volumes.result(), volumes.result("quiet.zarr"))

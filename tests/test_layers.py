@@ -35,7 +35,7 @@ ARROWS = {
     "train": {"nn", "functional", "simulate", "io", "metrics", "_checks"},
     "bench": {"otfuse", "reference", "nn", "psf", "simulate", "metrics", "classical", "io"},
 }
-ARROWS["otfuse"] = set(ARROWS) - {"bench", "jobs", "tiling", "train"}
+ARROWS["otfuse"] = set(ARROWS) - {"bench", "jobs", "train"}
 ARROWS["cli"] = set(ARROWS)
 
 # room -> the only packages of others that it may import besides the standard library.

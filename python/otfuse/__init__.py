@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     from otfuse.functional.tikhonov import tikhonov
     from otfuse.functional.wiener import wiener
     from otfuse.ops.system import clear_cache, simd_level
+    from otfuse.tiling.job_plan import Plan, measure_rate, plan
 
 _ROOMS = {
     "otfuse._config": ("__version__", "show_config"),
     "otfuse.ops": ("clear_cache", "simd_level"),
+    "otfuse.tiling.job_plan": ("Plan", "measure_rate", "plan"),
     "otfuse.functional": (
         "BlindResult",
         "MemoryPlan",
@@ -81,6 +83,7 @@ __all__ = [
     "BlindResult",
     "MemoryPlan",
     "Otf",
+    "Plan",
     "PsfFit",
     "__version__",
     "clear_cache",
@@ -92,9 +95,11 @@ __all__ = [
     "fft_convolve",
     "fit_psf",
     "landweber",
+    "measure_rate",
     "multiview_richardson_lucy",
     "next_fast_shape",
     "pixel_mlp",
+    "plan",
     "plan_richardson_lucy",
     "richardson_lucy",
     "rl_ratio",

@@ -11,7 +11,7 @@ from typer import Option
 
 from otfuse.cli import _arguments as arg
 from otfuse.cli import _optics
-from otfuse.cli._memory import job_memory
+from otfuse.cli._memory import allowed_memory, job_memory
 from otfuse.cli._options import DeconvolveOptions
 from otfuse.cli._psf_model import NEEDED, model_shape
 from otfuse.cli._report import Report, by_extents, in_bytes, in_time
@@ -84,19 +84,22 @@ def _report_provenance(stack: Stack, report: Report) -> None:
 
 def _report_cost(optics: _optics.JobOptics, stack: Stack, report: Report) -> None:
     """Memory and time of the default deconvolution with the PSF that it would use."""
-    from otfuse import plan_richardson_lucy
+    from otfuse import measure_rate, plan
 
     shape, assumed = _psf_shape(optics, stack)
     image = stack.spatial_shape[-len(shape) :]
-    plan = plan_richardson_lucy(image, shape, boundary="extended", acceleration="shb")
-    need = job_memory(plan.work_bytes, stack, "float32", masked=False, shown=False)
+    job = plan(image, stack.data.dtype, shape, n_iters=_ITERATIONS, rate=measure_rate())
+    need = job_memory(job.parts["iterations"], stack, "float32", masked=False, shown=False)
     nt, nc = stack.data.shape[:2]
-    seconds = plan.seconds_per_iteration * _ITERATIONS * nt * nc
+    seconds = (job.seconds or 0.0) * nt * nc
     report.row(
         "deconvolve",
         f"about {in_bytes(need.total)} and {in_time(seconds)} for {_ITERATIONS} iterations of the "
-        f"default kind, with {assumed} PSF of {by_extents(shape)}",
+        f"default kind, with {assumed} PSF of {by_extents(shape)}; grid {by_extents(job.grid)}",
     )
+    allowed = allowed_memory(None)
+    if need.total > allowed:
+        report.notes([f"that is more than the {in_bytes(allowed)} it may take here: in tiles"])
     missing = optics.missing(flat=stack.data.shape[2] == 1)
     if missing:
         report.notes([f"it needs {', '.join(missing)}, or a PSF file with --psf"])

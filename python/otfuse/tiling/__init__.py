@@ -3,6 +3,7 @@
 
 from otfuse.tiling.blend import WINDOWS, Blend, blend, map_tiles
 from otfuse.tiling.budget import plan_within
+from otfuse.tiling.job_plan import Plan, measure_rate
 from otfuse.tiling.loop_plan import LoopPlan, plan_loop
 from otfuse.tiling.plan import Tile, TilePlan, cut, plan_tiles
 from otfuse.tiling.reach import psf_halo, psf_reach
@@ -15,6 +16,7 @@ __all__ = [
     "WINDOWS",
     "Blend",
     "LoopPlan",
+    "Plan",
     "Seam",
     "Tile",
     "TilePlan",
@@ -23,6 +25,7 @@ __all__ = [
     "count_iterations",
     "cut",
     "map_tiles",
+    "measure_rate",
     "observed_mean",
     "plan_loop",
     "plan_tiles",

@@ -14,14 +14,13 @@ import torch
 from otfuse import _checks
 from otfuse.functional._arrays import to_tensor
 from otfuse.functional.rl_tile import RichardsonLucyTile
+from otfuse.tiling.job_plan import held_bytes
 from otfuse.tiling.loop_plan import LoopPlan, plan_loop
 from otfuse.tiling.plan import Tile
 from otfuse.tiling.shared import count_iterations, observed_mean
 from otfuse.tiling.stream import stream_tiles
 
 _NAME = "tiling.richardson_lucy"
-# Per voxel of a tile: counts read ahead, weights, and a result being blended and one being written.
-_HELD = 4 + 4 + 8
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ def richardson_lucy(
         acceleration=acceleration,
         back_projector=back_projector is not None,
         tv=tv > 0,
-        extra_bytes=lambda tile: _HELD * int(np.prod(tile)),
+        extra_bytes=partial(held_bytes, shape=shape[-ndim:], itemsize=image.dtype.itemsize),
     )
     result = np.empty(shape, np.float32) if out is None else out
     dark = 0.0 if offset is None else float(offset)

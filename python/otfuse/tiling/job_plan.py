@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a whole job takes: one call of the engine where memory allows it, else tiles."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from otfuse import _checks
+from otfuse.functional import MemoryPlan, plan_richardson_lucy, richardson_lucy
+from otfuse.functional.rl_tile import RichardsonLucyTile
+from otfuse.tiling.loop_plan import LoopPlan, plan_loop
+
+_NAME = "plan"
+Extents = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Grid, tiles, memory and time of a job; the same arguments give the same plan.
+
+    Attributes
+    ----------
+    algorithm, device : str
+    shape : tuple of int
+        Spatial extents of the image.
+    grid : tuple of int
+        Extents of the transforms, of one tile where there are several.
+    tile, overlap : tuple of int
+        Extents of a tile, and how many voxels neighbours share at least; the image and 0 where
+        there is one.
+    n_tiles : int
+    n_iters : int
+    parts : mapping of str to int
+        Bytes at the peak, besides the program and the image that is handed in.
+    seconds : float or None
+        Of all iterations of one image; None where no rate is known.
+    loop : LoopPlan or None
+        Where the tiles lie, if there are several.
+    """
+
+    algorithm: str
+    device: str
+    shape: Extents
+    grid: Extents
+    tile: Extents
+    overlap: Extents
+    n_tiles: int
+    n_iters: int
+    parts: Mapping[str, int]
+    seconds: float | None
+    loop: LoopPlan | None = None
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most memory in use at a time, besides the program and the image that is handed in."""
+        return sum(self.parts.values())
+
+    def __str__(self) -> str:
+        """In a line: `4 tiles of 64 x 300 x 300 that share 40 x 40, ...`."""
+        by = " x ".join
+        text = f"grid {by(map(str, self.grid))}, {self.peak_bytes / 1e6:.4g} MB"
+        if self.n_tiles > 1:
+            text = (
+                f"{self.n_tiles} tiles of {by(map(str, self.tile))} that share "
+                f"{by(map(str, self.overlap))}, {text}"
+            )
+        if self.seconds is not None:
+            text += f", about {self.seconds:.3g} s for {self.n_iters} iterations"
+        return text
+
+
+def plan(
+    shape: Sequence[int],
+    dtype: Any,
+    psf: Any,
+    algorithm: str = "richardson_lucy",
+    device: str = "cpu",
+    max_memory: int | None = None,
+    *,
+    n_iters: int = 30,
+    boundary: str = "extended",
+    acceleration: str | None = "shb",
+    back_projector: str | None = None,
+    tv: float = 0.0,
+    mask: bool = False,
+    threads: int | None = None,
+    rate: float | None = None,
+) -> Plan:
+    """What `richardson_lucy` takes for one image, whole if `max_memory` allows it, else in tiles.
+
+    Nothing is allocated, and nothing about the machine is asked but its instruction set: a job
+    that is resumed on another day gets the same tiles.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Spatial extents of the image.
+    dtype : dtype
+        Of the image; anything but float32 and float64 is converted to float32.
+    psf : array or sequence of int
+        The PSF, or its extents where tiles are not needed.
+    algorithm : {"richardson_lucy"}
+    device : str
+        `cpu` or `cuda`; on a device the arrays are counted as those of the CPU.
+    max_memory : int, optional
+        Bytes that the job may take besides the program and the image.
+    n_iters, boundary, acceleration, back_projector, tv
+        As in `richardson_lucy`.
+    mask : bool
+        Whether pixels will be left out.
+    threads : int, optional
+        By default `torch.get_num_threads()`.
+    rate : float, optional
+        Nanoseconds per voxel of the grid and iteration, as `measure_rate` finds them; by default
+        what an AVX-512, AVX2 or other core takes, and on a device none.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError  if an argument is unknown, or the job does not fit; the message has the numbers.
+
+    Examples
+    --------
+    >>> str(otfuse.plan((64, 512, 512), "uint16", (31, 41, 41)))  # doctest: +SKIP
+    'grid 96 x 560 x 560, 888 MB, about 3.6 s for 30 iterations'
+    """
+    _checks.one_of(_NAME, "algorithm", algorithm, ("richardson_lucy",))
+    _checks.one_of(_NAME, "device", str(device).partition(":")[0], ("cpu", "cuda"))
+    extents, name = tuple(int(n) for n in shape), _dtype_name(dtype)
+    given = tuple(psf.shape) if hasattr(psf, "shape") else tuple(int(k) for k in psf)
+    method: dict[str, Any] = {
+        "acceleration": acceleration,
+        "back_projector": back_projector is not None,
+        "tv": tv > 0,
+    }
+    whole = plan_richardson_lucy(
+        extents,
+        given,
+        boundary=boundary,
+        mask=mask,
+        dtype="float64" if name == "float64" else "float32",
+        threads=threads,
+        **method,
+    )
+    parts = _whole_parts(whole, extents, given, name, boundary, back_projector is not None)
+    grid, tile, overlap, n_tiles, loop = whole.grid, extents, (0,) * len(extents), 1, None
+    need = sum(parts.values())
+    if max_memory is not None and need > max_memory:
+        _checks.at_least(_NAME, "max_memory", max_memory, 1)
+        _check_tileable(need, max_memory, psf, boundary, acceleration)
+        itemsize = getattr(torch, name).itemsize
+        loop, parts = _tiled(extents, psf, itemsize, max_memory, need, method)
+        grid, n_tiles = loop.grid, len(loop.tiles)
+        tile, overlap = loop.tiles.tile, loop.tiles.overlap
+    seconds = None
+    if rate is not None or str(device) == "cpu":
+        known = whole.seconds_per_iteration / whole.padded_voxels
+        each = known if rate is None else 1e-9 * rate
+        seconds = each * math.prod(grid) * n_tiles * n_iters
+    return Plan(
+        algorithm, str(device), extents, grid, tile, overlap, n_tiles, n_iters, parts, seconds, loop
+    )
+
+
+def measure_rate(shape: Sequence[int] = (64, 256, 256), *, n_iters: int = 3) -> float:
+    """Nanoseconds per voxel of the grid and iteration, of accelerated iterations here and now.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Of the image that it takes to find out; by default 4 million voxels, a fifth of a second.
+    n_iters : int
+    """
+    image, psf = torch.ones(tuple(shape)), torch.ones((3,) * len(shape))
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        richardson_lucy(image, psf, n_iters, boundary="circular", acceleration="shb")
+        times.append(time.perf_counter() - start)
+    return 1e9 * min(times) / (image.numel() * n_iters)
+
+
+def _tiled(
+    shape: Extents,
+    psf: Any,
+    itemsize: int,
+    max_memory: int,
+    need: int,
+    method: dict[str, Any],
+) -> tuple[LoopPlan, dict[str, int]]:
+    """The tiles of an image that does not fit, and the bytes of working through them."""
+    held = partial(held_bytes, shape=shape, itemsize=itemsize)
+    try:
+        loop = plan_loop(shape, psf, max_bytes=max_memory, extra_bytes=held, **method)
+    except ValueError as error:
+        raise ValueError(
+            f"{_NAME}: max_memory must hold the work on a tile, got {max_memory} bytes for an "
+            f"image that takes {need} as a whole ({error}); allow more memory"
+        ) from None
+    work = RichardsonLucyTile.work_bytes(loop.grid, loop.tiles.tile, **method)
+    return loop, {"iterations": work, "tiles read and blended": held(loop.tiles.tile)}
+
+
+def held_bytes(tile: Sequence[int], *, shape: Sequence[int], itemsize: int) -> int:
+    """Memory of streaming tiles, besides the work on one.
+
+    There are the next tile as it was read, this one in float32, its weights, and rows of tiles:
+    one being blended and, where there are several, the one before being written.
+
+    Parameters
+    ----------
+    tile, shape : sequence of int
+        Extents of a tile and of the image.
+    itemsize : int
+        Bytes of a voxel of the image.
+    """
+    rows = 4 * tile[0] * math.prod(shape[1:])
+    return math.prod(tile) * (itemsize + 4 + 4) + rows * (2 if tile[0] < shape[0] else 1)
+
+
+def _dtype_name(dtype: Any) -> str:
+    """`float32` of numpy's, torch's and spelled dtypes of real numbers."""
+    name = str(getattr(dtype, "name", dtype)).removeprefix("torch.")
+    kind = getattr(torch, name, None)
+    if not isinstance(kind, torch.dtype) or kind.is_complex:
+        raise ValueError(f"{_NAME}: dtype must be one of real numbers, got {dtype!r}")
+    return name
+
+
+def _whole_parts(
+    whole: MemoryPlan,
+    shape: Extents,
+    psf_shape: Extents,
+    name: str,
+    boundary: str,
+    unmatched: bool,
+) -> dict[str, int]:
+    """Bytes of one call of `richardson_lucy`, as it allocates them."""
+    size = 8 if name == "float64" else 4
+    image = size * math.prod(shape)
+    parts = {"iterations": whole.work_bytes, "result": image}
+    if boundary == "reflect":  # the result is a view of the padded one
+        parts["result"] = parts["padded image"] = size * whole.padded_voxels
+    if name not in ("float32", "float64"):
+        parts["image as float32"] = image
+    if unmatched:
+        wide = [n + k - 1 for n, k in zip(shape, psf_shape, strict=True)]
+        parts["start"] = size * math.prod(wide) if boundary == "extended" else image
+    return parts
+
+
+def _check_tileable(
+    need: int, allowed: int, psf: Any, boundary: str, acceleration: str | None
+) -> None:
+    """Refuse what cannot be cut into tiles, with the numbers."""
+    remedy = None
+    if boundary != "extended":
+        remedy = f"boundary {boundary!r} cannot be cut into tiles, 'extended' can"
+    elif acceleration == "biggs":
+        remedy = "acceleration 'biggs' cannot be cut into tiles, 'shb' can"
+    elif not hasattr(psf, "shape"):
+        remedy = "give the psf itself, whose reach decides how tiles overlap"
+    if remedy is not None:
+        raise ValueError(
+            f"{_NAME}: max_memory must hold the whole job, {need} bytes, got {allowed}; {remedy}"
+        )

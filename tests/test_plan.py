@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a job takes is known before it starts: grid, tiles, bytes and time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import otfuse
+from cli_helpers import lopsided_psf
+
+SHAPE = (48, 300, 300)
+PSF = lopsided_psf((9, 15, 15))
+
+# The memory that a run adds to a process that has computed before; large arrays, so that what is
+# freed goes back to the system and is not counted.
+_CHILD = """
+import json, sys
+import numpy as np
+import otfuse, otfuse.tiling
+from otfuse.cli._memory import resident
+
+case = json.loads(sys.argv[1])
+shape, dtype, tiled = case.pop("shape"), case.pop("dtype"), case.pop("max_memory", None)
+psf = np.load(sys.argv[2])
+rng = np.random.default_rng(0)
+
+class Counts:  # read from somewhere, written to somewhere
+    def __init__(self):
+        self.shape, self.dtype = tuple(shape), np.dtype(dtype)
+    def __getitem__(self, where):
+        return np.full([s.stop - s.start for s in where], 7, self.dtype)
+    def __setitem__(self, where, block):
+        assert np.isfinite(block[0, 0, 0])
+
+def run(image):
+    if tiled is None:
+        otfuse.richardson_lucy(image, psf, 2, **case)
+    else:
+        otfuse.tiling.richardson_lucy(Counts(), psf, 2, max_bytes=tiled, out=Counts(), **case)
+
+small = case.copy()
+otfuse.richardson_lucy(np.ones((12, 32, 32), dtype), psf, 2, **small)
+image = rng.poisson(10, shape).astype(dtype) if tiled is None else None
+open("/proc/self/clear_refs", "w").write("5")
+before = resident()
+run(image)
+status = open("/proc/self/status").read().splitlines()
+print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024 - before)
+"""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"dtype": "uint16", "acceleration": "shb"},
+        {"dtype": "float32", "boundary": "reflect"},
+        {"dtype": "float32", "back_projector": "wiener_butterworth"},
+        {
+            "dtype": "uint16",
+            "shape": (48, 500, 500),
+            "acceleration": "shb",
+            "max_memory": 2 * 10**8,
+        },
+    ],
+    ids=["whole", "reflect", "unmatched", "tiles"],
+)
+def test_memory_is_foretold(tmp_path: Any, case: dict[str, Any]) -> None:
+    case = {"shape": (48, 360, 360), **case}
+    np.save(tmp_path / "psf.npy", PSF)
+    child = [sys.executable, "-c", _CHILD, json.dumps(case), str(tmp_path / "psf.npy")]
+    done = subprocess.run(child, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    options = {"acceleration": None, **case}
+    shape, dtype = options.pop("shape"), options.pop("dtype")
+    plan = otfuse.plan(shape, dtype, PSF, n_iters=2, **options)
+    assert (plan.n_tiles > 1) == ("max_memory" in case)
+    assert plan.peak_bytes == pytest.approx(int(done.stdout), rel=0.15), str(plan)
+
+
+def test_the_whole_image() -> None:
+    plan = otfuse.plan(SHAPE, "uint16", PSF, n_iters=10, rate=3.0)
+    assert plan.n_tiles == 1 and plan.tile == SHAPE and plan.overlap == (0, 0, 0)
+    assert plan.grid == otfuse.plan_richardson_lucy(SHAPE, PSF.shape, acceleration="shb").grid
+    assert plan.parts["image as float32"] == plan.parts["result"] == 4 * np.prod(SHAPE)
+    assert plan.seconds == pytest.approx(3e-9 * np.prod(plan.grid) * 10)
+    text = str(plan)
+    assert text.startswith(f"grid {' x '.join(map(str, plan.grid))}, ") and "10 iterations" in text
+    assert otfuse.plan(SHAPE, np.dtype("uint16"), PSF.shape, n_iters=10, rate=3.0) == plan
+    assert "image as float32" not in otfuse.plan(SHAPE, torch.float32, PSF).parts
+
+
+def test_tiles() -> None:
+    whole = otfuse.plan(SHAPE, "uint16", PSF)
+    plan = otfuse.plan(SHAPE, "uint16", PSF, max_memory=whole.peak_bytes // 3)
+    assert plan == otfuse.plan(SHAPE, "uint16", PSF, max_memory=whole.peak_bytes // 3)
+    assert plan.loop is not None and plan.n_tiles == len(plan.loop.tiles) > 1
+    assert plan.peak_bytes <= whole.peak_bytes // 3
+    assert plan.grid == otfuse.next_fast_shape(plan.grid)
+    assert plan.seconds is not None and whole.seconds is not None
+    assert plan.seconds > whole.seconds  # what overlaps is computed twice
+    assert str(plan).startswith(f"{plan.n_tiles} tiles of ")
+
+
+@given(part=st.floats(0.02, 1.2), nz=st.integers(8, 60), nx=st.integers(60, 900))
+def test_a_plan_fits_or_is_refused(part: float, nz: int, nx: int) -> None:
+    shape = (nz, 200, nx)
+    whole = otfuse.plan(shape, "uint16", PSF)
+    allowed = int(part * whole.peak_bytes)
+    try:
+        plan = otfuse.plan(shape, "uint16", PSF, max_memory=allowed)
+    except ValueError as error:
+        assert str(allowed) in str(error) and str(whole.peak_bytes) in str(error)
+        return
+    assert plan.peak_bytes <= allowed
+    covered = np.zeros(shape, bool)
+    for tile in plan.loop.tiles if plan.loop else []:
+        covered[tile.slices] = True
+    assert covered.all() or plan.n_tiles == 1
+
+
+def test_a_device_has_no_rate_unless_one_is_given() -> None:
+    assert otfuse.plan(SHAPE, "uint16", PSF, device="cuda:0").seconds is None
+    assert otfuse.plan(SHAPE, "uint16", PSF, device="cuda", rate=0.05).seconds is not None
+
+
+def test_a_rate_is_measured() -> None:
+    assert 0.01 < otfuse.measure_rate((16, 64, 64)) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"algorithm": "magic"}, "algorithm must be one of 'richardson_lucy', got 'magic'"),
+        ({"device": "tpu"}, "device must be one of 'cpu', 'cuda', got 'tpu'"),
+        ({"dtype": "complex64"}, "dtype must be one of real numbers, got 'complex64'"),
+        ({"dtype": "words"}, "dtype must be one of real numbers"),
+        ({"max_memory": 0}, "max_memory must be at least 1"),
+        (
+            {"max_memory": 10**6},
+            r"must hold the work on a tile, got 1000000 bytes for .* takes \d+",
+        ),
+        (
+            {"max_memory": 10**8, "boundary": "circular"},
+            r"whole job, \d+ bytes, got .*'extended' can",
+        ),
+        ({"max_memory": 10**8, "acceleration": "biggs"}, "'biggs' cannot be cut"),
+        ({"max_memory": 10**8, "psf": PSF.shape}, "give the psf itself"),
+    ],
+)
+def test_refused(options: dict[str, Any], words: str) -> None:
+    options = {"dtype": "uint16", "psf": PSF, **options}
+    with pytest.raises(ValueError, match=words):
+        otfuse.plan(SHAPE, options.pop("dtype"), options.pop("psf"), **options)

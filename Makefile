@@ -17,9 +17,10 @@ BUILD_TOOLS := scikit-build-core pybind11 cmake ninja
 KERNEL_TESTS := tests/test_fft_convolve.py tests/test_richardson_lucy.py tests/test_rl_pointwise.py \
   tests/test_rln_core.py tests/test_conv_thin.py tests/test_pixel_mlp.py tests/test_thin_network.py
 # Python sources are used in place; these are what an installation has to be repeated for.
-SOURCES := pyproject.toml constraints.txt CMakeLists.txt csrc/CMakeLists.txt \
+SOURCES := pyproject.toml constraints.txt CMakeLists.txt cmake/cuda.cmake csrc/CMakeLists.txt \
            $(wildcard csrc/*/*.cpp csrc/*/*.hpp csrc/*/*.cu csrc/*/*.cuh)
-# CUDA=ON builds the CUDA engine into the environment too: minutes, for every GPU of the default.
+# CUDA=AUTO builds the CUDA engine into the environment too, for the GPU of this machine; ON for
+# every generation of the default, which takes many minutes.
 CUDA ?= OFF
 INSTALL := $(PY) -m pip install --quiet --no-build-isolation \
            -C cmake.define.OTFUSE_HOST_KERNELS=ON -C cmake.define.OTFUSE_CUDA=$(CUDA)
@@ -75,9 +76,9 @@ sanitize: $(VENV)/.installed-test build/sanitize-venv/.ready
 	build/sanitize-venv/bin/python -m pytest -q -m 'not slow' --timeout=900 \
 	  -p no:faulthandler --capture=sys $(KERNEL_TESTS)
 
-# The device code alone, for two generations, with warnings as errors; then what ptxas says of each
+# The device code alone, for one generation, with warnings as errors; then what ptxas says of each
 # kernel against csrc/cuda/ptxas_budget.txt. `make cuda-budget` accepts what it says.
-CUDA_ARCHITECTURES ?= 80-real;90-real
+CUDA_ARCHITECTURES ?= 90
 cuda: cuda-log
 	$(PY) .ci/ptxas.py build/cuda/ptxas.log
 

@@ -21,14 +21,15 @@ REGISTERS = re.compile(r"Used (\d+) registers")
 
 
 def short_names(mangled: list[str]) -> dict[str, str]:
-    """`RowPass<float, UpdateOp<float>, 2>` of each mangled name."""
+    """`RowPass<float, UpdateOp<float>, 2>` of each mangled name: the body of a phase_kernel."""
     text = subprocess.run(
         ["c++filt", *mangled], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     names = {}
     for symbol, name in zip(mangled, text, strict=True):
         name = re.sub(r"otfuse::cuda::|\((?:otfuse::cuda::)?(?:RowMode|ColumnMode)\)", "", name)
-        names[symbol] = name[name.index("<") + 1 : name.rindex(">(")].strip()
+        body = re.search(r"phase_kernel<(.*)>\(", name)
+        names[symbol] = (body[1] if body else name).strip()
     return names
 
 

@@ -64,6 +64,28 @@ def missing_for_cuda() -> str:
     return ""
 
 
+OnDevice = Callable[[Callable[..., torch.Tensor]], Callable[..., torch.Tensor]]
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def on_device(request: pytest.FixtureRequest) -> OnDevice:
+    """Wrap a function: its tensors go to the device, its result comes back; so do gradients."""
+
+    def there(argument: object) -> object:
+        return argument.to(request.param) if isinstance(argument, torch.Tensor) else argument
+
+    def wrap(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def run(*arguments: object, **options: object) -> torch.Tensor:
+            moved = {name: there(value) for name, value in options.items()}
+            result = function(*map(there, arguments), **moved)
+            assert result.device.type == request.param
+            return result.cpu()
+
+        return run
+
+    return wrap
+
+
 def simd_levels() -> list[str]:
     """Return the vector instruction sets that this machine and this build have."""
     try:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import otfuse
 from compare import assert_adjoint, assert_close, assert_same
+from conftest import OnDevice
 from otfuse import reference
 from samples import (
     BOUNDARIES,
@@ -41,12 +42,17 @@ def domain(sample: Sample, boundary: str, adjoint: bool) -> tuple[int, ...]:
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("sample", SAMPLES, ids=by_name)
 def test_matches_reference(
-    sample: Sample, boundary: str, adjoint: bool, dtype: torch.dtype, rng: np.random.Generator
+    sample: Sample,
+    boundary: str,
+    adjoint: bool,
+    dtype: torch.dtype,
+    rng: np.random.Generator,
+    on_device: OnDevice,
 ) -> None:
     image = image_of(sample, rng, dtype, domain(sample, boundary, adjoint)).requires_grad_()
     psf = lopsided_psf(rng, sample.psf, dtype).requires_grad_()
     exact = image.detach().double().requires_grad_(), psf.detach().double().requires_grad_()
-    actual = otfuse.fft_convolve(image, psf, boundary=boundary, adjoint=adjoint)
+    actual = on_device(otfuse.fft_convolve)(image, psf, boundary=boundary, adjoint=adjoint)
     expected = reference.fft_convolve(*exact, boundary=boundary, adjoint=adjoint)
     assert actual.dtype == dtype
     n = int(np.prod(sample.extended))
@@ -65,15 +71,20 @@ def test_matches_reference(
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("extents", PARITIES, ids=by_name)
 def test_adjoint(
-    extents: tuple[int, ...], boundary: str, dtype: torch.dtype, rng: np.random.Generator
+    extents: tuple[int, ...],
+    boundary: str,
+    dtype: torch.dtype,
+    rng: np.random.Generator,
+    on_device: OnDevice,
 ) -> None:
     shape = (7, 10, 9)[: len(extents)]
     psf = lopsided_psf(rng, extents, dtype)
     grown = tuple(n + k - 1 for n, k in zip(shape, extents, strict=True))
     x = torch.from_numpy(rng.normal(size=grown if boundary == "extended" else shape)).to(dtype)
     u = torch.from_numpy(rng.normal(size=shape)).to(dtype)
-    hx = otfuse.fft_convolve(x, psf, boundary=boundary)
-    htu = otfuse.fft_convolve(u, psf, boundary=boundary, adjoint=True)
+    convolve = on_device(otfuse.fft_convolve)
+    hx = convolve(x, psf, boundary=boundary)
+    htu = convolve(u, psf, boundary=boundary, adjoint=True)
     assert_adjoint(hx, u, x, htu, boundary)
 
 
@@ -81,13 +92,17 @@ def test_adjoint(
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("extents", PARITIES, ids=by_name)
 def test_delta_is_identity(
-    extents: tuple[int, ...], boundary: str, adjoint: bool, rng: np.random.Generator
+    extents: tuple[int, ...],
+    boundary: str,
+    adjoint: bool,
+    rng: np.random.Generator,
+    on_device: OnDevice,
 ) -> None:
     sample = Sample("delta", (7, 10, 9)[: len(extents)], extents)
     delta = torch.zeros(extents, dtype=torch.float64)
     delta[tuple(k // 2 for k in extents)] = 1
     image = image_of(sample, rng, shape=domain(sample, boundary, adjoint))
-    out = otfuse.fft_convolve(image, delta, boundary=boundary, adjoint=adjoint)
+    out = on_device(otfuse.fft_convolve)(image, delta, boundary=boundary, adjoint=adjoint)
     inside = tuple(
         slice(k - 1 - k // 2, k - 1 - k // 2 + n)
         for n, k in zip(sample.image, extents, strict=True)
@@ -162,14 +177,16 @@ def test_batch_size_does_not_matter(sample: Sample, rng: np.random.Generator) ->
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_psf_with_leading_axes(ndim: int, boundary: str, rng: np.random.Generator) -> None:
+def test_psf_with_leading_axes(
+    ndim: int, boundary: str, rng: np.random.Generator, on_device: OnDevice
+) -> None:
     sample = Sample("channels", (4, 9, 10)[-ndim:], (3, 4, 2)[-ndim:], batch=(2, 3))
     psf = torch.stack([lopsided_psf(rng, sample.psf) for _ in range(3)])
     image = image_of(sample, rng, shape=domain(sample, boundary, False))
     for kernel in (psf, psf[:1], psf[0], psf.expand(2, *psf.shape)):
         kernel = kernel.clone().requires_grad_()
         x = image.clone().requires_grad_()
-        actual = otfuse.fft_convolve(x, kernel, boundary=boundary, ndim=ndim)
+        actual = on_device(otfuse.fft_convolve)(x, kernel, boundary=boundary, ndim=ndim)
         expected = reference.fft_convolve(x, kernel, boundary=boundary, ndim=ndim)
         assert_close(actual, expected, f"psf {tuple(kernel.shape)}")
         cotangent = torch.from_numpy(rng.normal(size=actual.shape))
@@ -184,14 +201,18 @@ def test_psf_with_leading_axes(ndim: int, boundary: str, rng: np.random.Generato
     ("shape", "extents"), [((2, 5, 6), (3, 2)), ((3, 4, 5), (2, 3, 2))], ids=["2d", "3d"]
 )
 def test_gradcheck(
-    shape: tuple[int, ...], extents: tuple[int, ...], boundary: str, rng: np.random.Generator
+    shape: tuple[int, ...],
+    extents: tuple[int, ...],
+    boundary: str,
+    rng: np.random.Generator,
+    on_device: OnDevice,
 ) -> None:
     image = torch.from_numpy(rng.normal(size=shape)).requires_grad_()
     psf = torch.from_numpy(rng.normal(size=extents)).requires_grad_()
     for adjoint in (False, True):
 
         def convolve(x: torch.Tensor, h: torch.Tensor, adjoint: bool = adjoint) -> torch.Tensor:
-            return otfuse.fft_convolve(x, h, boundary=boundary, adjoint=adjoint)
+            return on_device(otfuse.fft_convolve)(x, h, boundary=boundary, adjoint=adjoint)
 
         assert torch.autograd.gradcheck(convolve, (image, psf))
         assert torch.autograd.gradgradcheck(convolve, (image, psf))

@@ -13,6 +13,7 @@ import torch
 
 import otfuse
 from compare import assert_close, assert_same
+from conftest import OnDevice
 from otfuse import reference
 from otfuse.nn import RLN
 from samples import BOUNDARIES, Sample, image_of, lopsided_psf
@@ -149,6 +150,19 @@ def test_opcheck(name: str, rng: np.random.Generator) -> None:
         torch.library.opcheck(getattr(torch.ops.otfuse, name).default, arguments)
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", [name for name in ARGUMENTS if name != "rln"])
+def test_opcheck_on_a_device(name: str, rng: np.random.Generator) -> None:
+    def there(argument: object) -> object:
+        if not isinstance(argument, torch.Tensor):
+            return argument
+        return argument.detach().cuda().requires_grad_(argument.requires_grad)
+
+    for arguments in ARGUMENTS[name](rng):
+        moved = tuple(map(there, arguments))
+        torch.library.opcheck(getattr(torch.ops.otfuse, name).default, moved)
+
+
 def test_every_op_is_checked() -> None:
     """By the table above, or by the tests of its own family."""
     registered = {
@@ -163,13 +177,19 @@ def test_every_op_is_checked() -> None:
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
-def test_compile(boundary: str, dynamic: bool, compiled: object, rng: np.random.Generator) -> None:
+def test_compile(
+    boundary: str,
+    dynamic: bool,
+    compiled: object,
+    rng: np.random.Generator,
+    on_device: OnDevice,
+) -> None:
     psf = lopsided_psf(rng, (3, 4), torch.float32).requires_grad_()
 
     def step(image: torch.Tensor, psf: torch.Tensor) -> torch.Tensor:
         return (otfuse.fft_convolve(image, psf, boundary=boundary) ** 2).mean()
 
-    fast = compiled(step, dynamic=dynamic)
+    fast = on_device(compiled(step, dynamic=dynamic))
     for batch in (2, 3) if dynamic else (2,):
         sample = Sample("compiled", (11, 12), (3, 4), batch=(batch,))
         image = image_of(sample, rng, torch.float32, domain(sample, boundary))
@@ -221,13 +241,17 @@ def test_autocast_computes_in_float32(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("acceleration", [None, "shb"], ids=["plain", "shb"])
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_compile_richardson_lucy(
-    boundary: str, acceleration: str | None, compiled: object, rng: np.random.Generator
+    boundary: str,
+    acceleration: str | None,
+    compiled: object,
+    rng: np.random.Generator,
+    on_device: OnDevice,
 ) -> None:
     def step(image: torch.Tensor, psf: torch.Tensor) -> torch.Tensor:
         out = otfuse.richardson_lucy(image, psf, 3, boundary=boundary, acceleration=acceleration)
         return (out**2).mean()
 
-    fast = compiled(step, dynamic=True)
+    fast = on_device(compiled(step, dynamic=True))
     psf = lopsided_psf(rng, (3, 4), torch.float32).requires_grad_()
     for batch in (2, 3):
         image = image_of(Sample("compiled", (11, 12), (3, 4), (batch,)), rng, torch.float32) + 1

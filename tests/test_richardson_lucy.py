@@ -14,6 +14,7 @@ import torch
 
 import otfuse
 from compare import assert_close, assert_same
+from conftest import OnDevice
 from otfuse import reference
 from samples import BOUNDARIES, SAMPLES, Sample, by_name, counts, image_of, lopsided_psf
 
@@ -36,10 +37,11 @@ def test_matches_reference(
     acceleration: str | None,
     dtype: torch.dtype,
     rng: np.random.Generator,
+    on_device: OnDevice,
 ) -> None:
     image, psf = image_of(sample, rng, dtype), 3 * lopsided_psf(rng, sample.psf, dtype)
     options = {"boundary": boundary, "acceleration": acceleration}
-    actual = otfuse.richardson_lucy(image, psf, N_ITERS, **options)
+    actual = on_device(otfuse.richardson_lucy)(image, psf, N_ITERS, **options)
     expected = reference.richardson_lucy(image.double(), psf.double(), N_ITERS, **options)
     assert actual.dtype == dtype
     assert_close(actual, expected, "estimate", factor=GROWTH)
@@ -63,14 +65,16 @@ def test_options_match_reference(
     init: str,
     background: float,
     rng: np.random.Generator,
+    on_device: OnDevice,
 ) -> None:
     image, psf = image_of(sample, rng), lopsided_psf(rng, sample.psf)
     first = torch.from_numpy(rng.random(sample.image)) * 20 if init == "array" else init
     mask = torch.from_numpy(rng.random(sample.image) > 0.2) if masked else None
     told: dict[object, torch.Tensor] = {}
     results = {}
-    for library in (otfuse, reference):
-        results[library] = library.richardson_lucy(
+    runs = {otfuse: on_device(otfuse.richardson_lucy), reference: reference.richardson_lucy}
+    for library, run in runs.items():
+        results[library] = run(
             image,
             psf,
             N_ITERS,
@@ -149,11 +153,12 @@ def test_batch_size_does_not_matter(
         assert_same(alone, whole[i], f"item {i}")
 
 
-def test_psf_per_channel(rng: np.random.Generator) -> None:
+def test_psf_per_channel(rng: np.random.Generator, on_device: OnDevice) -> None:
     image = counts(rng, (2, 3, 9, 10))
     psf = torch.stack([lopsided_psf(rng, (3, 4)) for _ in range(3)])
     for boundary in BOUNDARIES:
-        actual = otfuse.richardson_lucy(image, psf, N_ITERS, boundary=boundary, ndim=2)
+        run = on_device(otfuse.richardson_lucy)
+        actual = run(image, psf, N_ITERS, boundary=boundary, ndim=2)
         for i, j in np.ndindex(2, 3):
             alone = reference.richardson_lucy(image[i, j], psf[j], N_ITERS, boundary=boundary)
             assert_close(actual[i, j], alone, f"item {i}, channel {j}", factor=GROWTH)
@@ -165,12 +170,15 @@ def test_psf_per_channel(rng: np.random.Generator) -> None:
     ids=by_name,
 )
 def test_invariants(
-    shape: tuple[int, ...], extents: tuple[int, ...], rng: np.random.Generator
+    shape: tuple[int, ...],
+    extents: tuple[int, ...],
+    rng: np.random.Generator,
+    on_device: OnDevice,
 ) -> None:
     """Periodic, no background, no momentum: flux kept, never negative, divergence never rises."""
     image, psf = counts(rng, shape), lopsided_psf(rng, extents)
     told: list[torch.Tensor] = []
-    estimate = otfuse.richardson_lucy(
+    estimate = on_device(otfuse.richardson_lucy)(
         image, psf, 30, boundary="circular", callback=lambda i, info: told.append(info.i_divergence)
     )
     assert float(estimate.min()) >= 0

@@ -12,6 +12,7 @@ import torch
 
 import otfuse
 from compare import assert_close
+from conftest import OnDevice
 from otfuse import reference
 from samples import BOUNDARIES, counts, lopsided_psf
 
@@ -33,6 +34,7 @@ def test_gradients_match_reference(
     masked: bool,
     init: str,
     rng: np.random.Generator,
+    on_device: OnDevice,
 ) -> None:
     shape, extents = SHAPES[dimensions]
     inputs = [counts(rng, shape) + 1, 2 * lopsided_psf(rng, extents)]
@@ -41,9 +43,11 @@ def test_gradients_match_reference(
     mask = torch.from_numpy(rng.random(shape) > 0.2) if masked else None
     cotangent = torch.from_numpy(rng.normal(size=shape))
 
-    def gradients(library: object, n_iters: int, dtype: torch.dtype) -> list[torch.Tensor]:
+    restore = on_device(otfuse.richardson_lucy)
+
+    def gradients(run: object, n_iters: int, dtype: torch.dtype) -> list[torch.Tensor]:
         leaves = [t.to(dtype).requires_grad_() for t in inputs]
-        out = library.richardson_lucy(
+        out = run(
             leaves[0],
             leaves[1],
             n_iters,
@@ -57,14 +61,14 @@ def test_gradients_match_reference(
 
     # Numbers of iterations that do and do not divide into equal stretches between checkpoints.
     for n_iters in (1, 4, 7):
-        truths = gradients(reference, n_iters, torch.float64)
+        truths = gradients(reference.richardson_lucy, n_iters, torch.float64)
         names = ("image", "psf", "init")
         for name, grad, truth in zip(
-            names, gradients(otfuse, n_iters, torch.float64), truths, strict=False
+            names, gradients(restore, n_iters, torch.float64), truths, strict=False
         ):
             assert_close(grad, truth, f"grad_{name}, {n_iters} iterations", factor=64)
         for name, grad, truth in zip(
-            names, gradients(otfuse, n_iters, torch.float32), truths, strict=False
+            names, gradients(restore, n_iters, torch.float32), truths, strict=False
         ):
             assert_close(grad, truth, f"float32 grad_{name}, {n_iters} iterations", factor=64)
 
@@ -80,6 +84,7 @@ def test_gradcheck(
     boundary: str,
     acceleration: str | None,
     rng: np.random.Generator,
+    on_device: OnDevice,
 ) -> None:
     image = (counts(rng, shape) + 1).requires_grad_()
     psf = lopsided_psf(rng, extents).requires_grad_()
@@ -87,10 +92,10 @@ def test_gradcheck(
     options = {"boundary": boundary, "acceleration": acceleration, "background": 0.5}
 
     def from_array(y: torch.Tensor, h: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        return otfuse.richardson_lucy(y, h, 3, init=x, **options)
+        return on_device(otfuse.richardson_lucy)(y, h, 3, init=x, **options)
 
     def from_mean(y: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-        return otfuse.richardson_lucy(y, h, 3, **options)
+        return on_device(otfuse.richardson_lucy)(y, h, 3, **options)
 
     assert torch.autograd.gradcheck(from_array, (image, psf, init))
     assert torch.autograd.gradcheck(from_mean, (image, psf))

@@ -9,6 +9,7 @@ import torch
 
 import otfuse
 from compare import assert_close, assert_same
+from conftest import OnDevice
 from otfuse import reference
 from samples import strided
 
@@ -25,13 +26,18 @@ def arrays(
 
 
 def check(
-    name: str, inputs: list[torch.Tensor], dtype: torch.dtype, *rest: object, **options: object
+    on_device: OnDevice,
+    name: str,
+    inputs: list[torch.Tensor],
+    dtype: torch.dtype,
+    *rest: object,
+    **options: object,
 ) -> None:
     """Compare a function with the reference in value and every gradient."""
     for tensor in inputs:
         tensor.requires_grad_()
     exact = [t.detach().double().requires_grad_() for t in inputs]
-    actual = getattr(otfuse, name)(*inputs, *rest, **options)
+    actual = on_device(getattr(otfuse, name))(*inputs, *rest, **options)
     expected = getattr(reference, name)(*exact, *rest, **options)
     assert actual.dtype == dtype
     assert_close(actual, expected, name)
@@ -46,20 +52,24 @@ def check(
 @pytest.mark.parametrize("mode", ["clamp", "add"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_rl_ratio_matches_reference(
-    shape: tuple[int, ...], mode: str, dtype: torch.dtype, rng: np.random.Generator
+    shape: tuple[int, ...],
+    mode: str,
+    dtype: torch.dtype,
+    rng: np.random.Generator,
+    on_device: OnDevice,
 ) -> None:
-    check("rl_ratio", arrays(rng, shape, dtype, 2), dtype, mode=mode)
-    check("rl_ratio", arrays(rng, shape, dtype, 2), dtype, 2.5, mode=mode, floor=0.1)
-    check("rl_ratio", arrays(rng, shape, dtype, 3), dtype, mode=mode, floor=4.0)
+    check(on_device, "rl_ratio", arrays(rng, shape, dtype, 2), dtype, mode=mode)
+    check(on_device, "rl_ratio", arrays(rng, shape, dtype, 2), dtype, 2.5, mode=mode, floor=0.1)
+    check(on_device, "rl_ratio", arrays(rng, shape, dtype, 3), dtype, mode=mode, floor=4.0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_rl_update_matches_reference(
-    shape: tuple[int, ...], dtype: torch.dtype, rng: np.random.Generator
+    shape: tuple[int, ...], dtype: torch.dtype, rng: np.random.Generator, on_device: OnDevice
 ) -> None:
-    check("rl_update", arrays(rng, shape, dtype, 2), dtype)
-    check("rl_update", arrays(rng, shape, dtype, 3), dtype)
+    check(on_device, "rl_update", arrays(rng, shape, dtype, 2), dtype)
+    check(on_device, "rl_update", arrays(rng, shape, dtype, 3), dtype)
 
 
 def test_rl_ratio_below_the_floor() -> None:
@@ -94,11 +104,12 @@ def test_broadcasting(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("mode", ["clamp", "add"])
-def test_gradcheck(mode: str, rng: np.random.Generator) -> None:
+def test_gradcheck(mode: str, rng: np.random.Generator, on_device: OnDevice) -> None:
     image, reblurred, background = arrays(rng, (3, 4), torch.float64, 3)
     inputs = tuple(t.requires_grad_() for t in (image, reblurred, background))
-    assert torch.autograd.gradcheck(lambda *t: otfuse.rl_ratio(*t, mode=mode), inputs)
-    assert torch.autograd.gradcheck(otfuse.rl_update, inputs)
+    divide, multiply = on_device(otfuse.rl_ratio), on_device(otfuse.rl_update)
+    assert torch.autograd.gradcheck(lambda *t: divide(*t, mode=mode), inputs)
+    assert torch.autograd.gradcheck(multiply, inputs)
 
 
 def test_compile_vmap_autocast(compiled: object, rng: np.random.Generator) -> None:

@@ -9,6 +9,7 @@ import torch
 
 import otfuse
 from compare import assert_close, assert_same
+from conftest import OnDevice
 from otfuse import reference
 from otfuse.io.camera import dark_levels
 from samples import BOUNDARIES, SAMPLES, Sample, by_name, counts, image_of, lopsided_psf
@@ -36,11 +37,17 @@ def voxel_of(ndim: int) -> tuple[float, ...]:
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("sample", SAMPLES, ids=by_name)
 def test_matches_reference(
-    sample: Sample, boundary: str, variant: str, dtype: torch.dtype, rng: np.random.Generator
+    sample: Sample,
+    boundary: str,
+    variant: str,
+    dtype: torch.dtype,
+    rng: np.random.Generator,
+    on_device: OnDevice,
 ) -> None:
     image, psf = image_of(sample, rng, dtype) + 5, lopsided_psf(rng, sample.psf, dtype)
     options = {"boundary": boundary, "voxel": voxel_of(sample.ndim), **VARIANTS[variant]}
-    actual = otfuse.richardson_lucy(image, psf, N_ITERS, ndim=sample.ndim, **options)
+    run = on_device(otfuse.richardson_lucy)
+    actual = run(image, psf, N_ITERS, ndim=sample.ndim, **options)
     expected = reference.richardson_lucy(
         image.double(), psf.double(), N_ITERS, ndim=sample.ndim, **options
     )

@@ -30,9 +30,9 @@ void bind_plans(py::module_& m, const KernelEngines& e) {
   m.def("has_line_plan", &cuda::has_line_plan, "Whether an extent has pencil passes.");
   m.def(
       "line_table",
-      [e](bool is_double, int64_t n) {
-        return py::bytes(with_engine(e, is_double,
-                                     [&](auto& engine) { return engine.line_table(n); }));
+      [](bool is_double, int64_t n) {
+        return py::bytes(with_real(
+            is_double, [&](auto zero) { return cuda::line_table<decltype(zero)>(n); }));
       },
       "Twiddles and positions of a line, for the memory of the device.");
   m.def(

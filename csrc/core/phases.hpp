@@ -21,6 +21,23 @@
 
 #include "core/platform.hpp"
 
+// Phases on a device are expanded into their kernel: called, they would find the shared
+// memory through pointers of any kind.
+#if defined(__CUDACC__)
+#define OTFUSE_PHASE __attribute__((always_inline))
+#else
+#define OTFUSE_PHASE
+#endif
+
+// Before a loop whose body is long: unrolling it would only be longer to compile.
+#if defined(__CUDA_ARCH__)
+#define OTFUSE_ROLLED _Pragma("unroll 1")
+#elif defined(__CUDACC__)  // its host side knows neither
+#define OTFUSE_ROLLED
+#else
+#define OTFUSE_ROLLED _Pragma("GCC unroll 1")
+#endif
+
 namespace otfuse {
 
 // What a launch needs to know about the device, the host playing one.

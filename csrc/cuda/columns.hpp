@@ -52,12 +52,12 @@ struct ColumnPass {
     const int64_t item = block.index / tile_count / slabs;
     const int64_t base = item * item_stride + slab * slab_stride;
     const Work work{
-        this, reinterpret_cast<Pair<real_t>*>(block.shared()),
+        reinterpret_cast<Pair<real_t>*>(block.shared()),
         reinterpret_cast<int64_t*>(block.shared() +
                                    lines * plan.n * sizeof(Pair<real_t>)),
         spectrum + base,
         kMode == ColumnMode::kConvolve ? otf + kernel.of(item) * item_stride : nullptr};
-    block.phase([&](int t) {
+    block.phase([&](int t) OTFUSE_PHASE {
       if (t >= lines) return;
       const int64_t c = tile_index * lines + t;
       work.column[t] = c < columns && c % pitch < kx_count ? c : -1;
@@ -66,16 +66,21 @@ struct ColumnPass {
     const int last = plan.count - 1;
     if constexpr (kMode != ColumnMode::kInverse) {
       const int stages = kMode == ColumnMode::kForward ? plan.count : last;
+      OTFUSE_ROLLED
       for (int s = 0; s < stages; ++s) {
-        block.phase([&](int t) { stage<false>(t, all, work, s, s == 0, s == last); });
+        block.phase([&](int t) OTFUSE_PHASE {
+          stage<false>(t, all, work, s, s == 0, s == last);
+        });
       }
     }
     if constexpr (kMode == ColumnMode::kConvolve) {
-      block.phase([&](int t) { middle(t, all, work, last == 0); });
+      block.phase([&](int t) OTFUSE_PHASE { middle(t, all, work, last == 0); });
     }
     if constexpr (kMode != ColumnMode::kForward) {
+      OTFUSE_ROLLED
       for (int s = kMode == ColumnMode::kInverse ? last : last - 1; s >= 0; --s) {
-        block.phase([&](int t) { stage<true>(t, all, work, s, s == last, s == 0); });
+        block.phase(
+            [&](int t) OTFUSE_PHASE { stage<true>(t, all, work, s, s == last, s == 0); });
       }
     }
   }
@@ -85,35 +90,47 @@ struct ColumnPass {
 
   // What a block works on.
   struct Work {
-    const ColumnPass* pass;
     Pair<real_t>* tile;  // [value][line]
     int64_t* column;     // its place in the slab; -1: unused
     Stored* values;
     const Pair<real_t>* transfer;
-
-    OTFUSE_HD Pair<real_t>& at(int c, int i) const { return tile[i * pass->lines + c]; }
-
-    OTFUSE_HD C load(int c, int i, bool outside) const {
-      if (!outside) return unpack(at(c, i));
-      if (i >= pass->limit_in || column[c] < 0) return {real_t(0), real_t(0)};
-      return unpack(values[column[c] + i * pass->stride]);
-    }
-
-    OTFUSE_HD void store(int c, int i, const C& v, bool outside) const {
-      if (!outside) {
-        at(c, i) = pack(v);
-      } else if (i < pass->limit_out && column[c] >= 0) {
-        values[column[c] + i * pass->stride] =
-            Packing<Stored>::pack({v.re * pass->scale, v.im * pass->scale});
-      }
-    }
-
-    OTFUSE_HD C product(int c, int i, const C& v) const {
-      if (column[c] < 0) return v;
-      const C h = unpack(transfer[column[c] + i * pass->stride]);
-      return pass->adjoint ? multiply_conj(v, h) : multiply(v, h);
-    }
   };
+
+  // One column of it.
+  struct Column {
+    Pair<real_t>* tile;  // its first value; the next one is `lines` on
+    Stored* values;
+    const Pair<real_t>* transfer;
+    bool used;
+  };
+
+  OTFUSE_HD Column column_of(const Work& work, int c) const {
+    const bool used = work.column[c] >= 0;
+    const int64_t place = used ? work.column[c] : 0;
+    Column column{work.tile + c, work.values + place, nullptr, used};
+    if constexpr (kMode == ColumnMode::kConvolve) column.transfer = work.transfer + place;
+    return column;
+  }
+
+  OTFUSE_HD C load(const Column& column, int i, bool outside) const {
+    if (!outside) return unpack(column.tile[i * lines]);
+    if (i >= limit_in || !column.used) return {real_t(0), real_t(0)};
+    return unpack(column.values[i * stride]);
+  }
+
+  OTFUSE_HD void store(const Column& column, int i, const C& v, bool outside) const {
+    if (!outside) {
+      column.tile[i * lines] = pack(v);
+    } else if (i < limit_out && column.used) {
+      column.values[i * stride] = Packing<Stored>::pack({v.re * scale, v.im * scale});
+    }
+  }
+
+  OTFUSE_HD C product(const Column& column, int i, const C& v) const {
+    if (!column.used) return v;
+    const C h = unpack(column.transfer[i * stride]);
+    return adjoint ? multiply_conj(v, h) : multiply(v, h);
+  }
 
   template <bool kInverse>
   OTFUSE_HD void stage(int t, const Lines& all, const Work& work, int s, bool enters,
@@ -121,17 +138,21 @@ struct ColumnPass {
     constexpr bool kEnters = kInverse == (kMode == ColumnMode::kInverse);
     constexpr bool kLeaves = kInverse == (kMode != ColumnMode::kForward);
     run_stage<kInverse, kThreads, Order::kLinesFirst>(
-        t, all, plan, s,
-        [&](int c, int i) OTFUSE_LAMBDA { return work.load(c, i, kEnters && enters); },
-        [&](int c, int i, const C& v)
-            OTFUSE_LAMBDA { work.store(c, i, v, kLeaves && leaves); });
+        t, all, plan, s, [&](int c) { return column_of(work, c); },
+        [&](const Column& column, int i)
+            OTFUSE_LAMBDA { return load(column, i, kEnters && enters); },
+        [&](const Column& column, int i, const C& v)
+            OTFUSE_LAMBDA { store(column, i, v, kLeaves && leaves); });
   }
 
   OTFUSE_HD void middle(int t, const Lines& all, const Work& work, bool alone) const {
     middle_stage<kThreads>(
-        t, all, plan, [&](int c, int i) OTFUSE_LAMBDA { return work.load(c, i, alone); },
-        [&](int c, int i, const C& v) OTFUSE_LAMBDA { work.store(c, i, v, alone); },
-        [&](int c, int i, const C& v) OTFUSE_LAMBDA { return work.product(c, i, v); });
+        t, all, plan, [&](int c) { return column_of(work, c); },
+        [&](const Column& column, int i) OTFUSE_LAMBDA { return load(column, i, alone); },
+        [&](const Column& column, int i, const C& v)
+            OTFUSE_LAMBDA { store(column, i, v, alone); },
+        [&](const Column& column, int i, const C& v)
+            OTFUSE_LAMBDA { return product(column, i, v); });
   }
 };
 

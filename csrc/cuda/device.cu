@@ -5,9 +5,21 @@
 
 namespace otfuse::cuda {
 
+template <class real_t>
+const Engine<real_t>& device_engine() {
+  static const Engine<real_t> engine{device_pencils<real_t>(), device_mixed<real_t>(),
+                                     device_tiles<real_t>(), device_points<real_t>()};
+  return engine;
+}
+
+template const Engine<float>& device_engine<float>();
+template const Engine<double>& device_engine<double>();
+
 int device_count() {
   int count = 0;
-  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+  cudaGetLastError();  // or the next launch would be blamed for it
+  return 0;
 }
 
 int64_t shared_bytes(int device) {

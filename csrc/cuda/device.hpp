@@ -9,6 +9,16 @@ namespace otfuse::cuda {
 template <class real_t>
 const Engine<real_t>& device_engine();
 
+// Its parts, one source each, compiled once for each precision (OTFUSE_REAL).
+template <class real_t>
+PencilEngine<real_t> device_pencils();
+template <class real_t>
+MixedEngine<real_t> device_mixed();
+template <class real_t>
+TileEngine<real_t> device_tiles();
+template <class real_t>
+PointEngine<real_t> device_points();
+
 int device_count();  // 0 without a driver
 int64_t shared_bytes(int device);
 

@@ -23,29 +23,48 @@ struct Tables {  // of line_table, in device memory
 
 enum class LoopStep { kLoad, kObserve, kWeigh, kStart, kCompare, kUpdate, kStore };
 
+// An engine in parts, each compiled by itself.
+
 template <class real_t>
-struct Engine {
-  std::string (*line_table)(int64_t n);
+struct PencilEngine {
   void (*make_otf)(const OtfParams<real_t>&, const Tables&, const Queue&);
   int64_t (*fft_convolve_bytes)(const Extents& grid, int64_t batch);
   void (*fft_convolve)(const FftConvolveParams<real_t>&, const Tables&, void* workspace,
                        const Queue&);
-  int64_t (*tile_bytes)(const Extents& grid);  // shared memory; 0: no grid for a tile
-  void (*fft_convolve_tile)(const FftConvolveParams<real_t>&, const Tables&,
-                            const Queue&);
   // stored: bytes of a complex value of the spectra; 0: without room for them
   int64_t (*richardson_lucy_bytes)(const RichardsonLucyParams<real_t>&, int64_t stored);
   void (*richardson_lucy)(const RichardsonLucyParams<real_t>&, const Tables&,
                           void* workspace, const Queue&);
+};
+
+template <class real_t>
+struct MixedEngine {
   void (*richardson_lucy_mixed)(const RichardsonLucyParams<real_t>&, const Tables&,
-                                void* workspace, const Queue&);  // float only
+                                void* workspace, const Queue&);  // none for double
+};
+
+template <class real_t>
+struct TileEngine {
+  int64_t (*tile_bytes)(const Extents& grid);  // shared memory; 0: no grid for a tile
+  void (*fft_convolve_tile)(const FftConvolveParams<real_t>&, const Tables&,
+                            const Queue&);
   void (*richardson_lucy_tile)(const RichardsonLucyParams<real_t>&, const Tables&,
                                void* workspace, const Queue&);
+};
+
+template <class real_t>
+struct PointEngine {
   void (*richardson_lucy_step)(const RichardsonLucyParams<real_t>&, LoopStep, int64_t i,
                                real_t* values, void* workspace, const Queue&);
   void (*rl_ratio)(const RlRatioParams<real_t>&, const Queue&);
   void (*rl_update)(const RlUpdateParams<real_t>&, const Queue&);
 };
+
+template <class real_t>
+struct Engine : PencilEngine<real_t>,
+                MixedEngine<real_t>,
+                TileEngine<real_t>,
+                PointEngine<real_t> {};
 
 // Reals of one OTF on a grid.
 int64_t otf_size(const Extents& grid);

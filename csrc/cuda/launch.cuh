@@ -5,6 +5,10 @@
 
 #include <cuda_runtime.h>
 
+#include <array>
+#include <atomic>
+#include <limits>
+#include <stdexcept>
 #include <string>
 
 #include "core/phases.hpp"
@@ -56,19 +60,35 @@ __global__ void __launch_bounds__(Body::kThreads, Body::kBlocksPerMultiprocessor
   body(block);
 }
 
+// Lets a kernel have all the shared memory of the current device; asked for once on each.
+template <class Body>
+void allow_shared(const Limits& limits) {
+  constexpr int kMostDevices = 64;
+  static std::array<std::atomic<bool>, kMostDevices> allowed{};
+  int device = 0;
+  OTFUSE_CUDA_CHECK(cudaGetDevice(&device));
+  if (device < kMostDevices && allowed[static_cast<size_t>(device)]) return;
+  OTFUSE_CUDA_CHECK(cudaFuncSetAttribute(phase_kernel<Body>,
+                                         cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                         static_cast<int>(limits.shared_bytes)));
+  if (device < kMostDevices) allowed[static_cast<size_t>(device)] = true;
+}
+
 struct DeviceLaunch {
   cudaStream_t stream;
   Limits limits;
 
   template <class Body>
   void operator()(const Body& body, int64_t blocks, int64_t shared_bytes) const {
-    if (blocks == 0) return;
+    constexpr int64_t kMostBlocks = std::numeric_limits<int>::max();
     constexpr int64_t kWithoutAsking = 48 << 10;
-    if (shared_bytes > kWithoutAsking) {
-      OTFUSE_CUDA_CHECK(cudaFuncSetAttribute(phase_kernel<Body>,
-                                             cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                             static_cast<int>(shared_bytes)));
+    if (blocks == 0) return;
+    if (blocks > kMostBlocks) {
+      throw std::invalid_argument("launch: blocks must be at most " +
+                                  std::to_string(kMostBlocks) + ", got " +
+                                  std::to_string(blocks) + "; divide the batch");
     }
+    if (shared_bytes > kWithoutAsking) allow_shared<Body>(limits);
     phase_kernel<Body><<<static_cast<unsigned>(blocks), Body::kThreads,
                          static_cast<size_t>(shared_bytes), stream>>>(body);
     OTFUSE_CUDA_CHECK(cudaGetLastError());

@@ -43,10 +43,11 @@ class Passes {
 
   const Layout<real_t>& l;
 
-  // Rows of the planes and rows that `reached` counts.
+  // Rows of the planes and rows that `reached` counts. The last turn leaves no spectra.
   template <RowMode kMode, class Op>
-  void rows(const Op& op, const Extents& reached, double* partial = nullptr) const {
-    const auto pass = row_pass<kMode>(op, reached, partial);
+  void rows(const Op& op, const Extents& reached, double* partial = nullptr,
+            bool last = false) const {
+    const auto pass = row_pass<kMode>(op, reached, partial, last);
     launch_(pass, pass.blocks(batch_), pass.shared_bytes());
   }
   // Partial sums that such a pass leaves per item.
@@ -144,12 +145,12 @@ class Passes {
   }
 
   int pair_lines() const {
-    return lines_of_block<real_t>(line_pitch(l.x.n), launch_.limits);
+    return lines_of_block<real_t>(l.x.padding.pitch(l.x.n), launch_.limits);
   }
 
   template <RowMode kMode, class Op>
   RowPass<real_t, Stored, Op, kMode> row_pass(const Op& op, const Extents& reached,
-                                              double* partial) const {
+                                              double* partial, bool last) const {
     const int64_t pairs = reached.z * ceil_div(reached.y, 2);
     const int lines = pair_lines();
     const int tail = int(pairs - (ceil_div(pairs, lines) - 1) * lines);
@@ -166,7 +167,8 @@ class Passes {
             tail,
             Divider(lines),
             Divider(tail),
-            line_pitch(l.x.n),
+            l.x.padding.pitch(l.x.n),
+            last,
             spectrum_,
             gains<kMode, Op>(),
             partial};

@@ -4,11 +4,13 @@
 // from there, both in place, so one barrier a stage is enough. Inverse stages work on
 // swapped values (core/complex.hpp).
 //   c   a line of the tile       first + r sub   the values of a butterfly, 0 <= r < R
-// The values of the first stage of all come from, and those of the last go to, wherever
-// the caller says: from(c, i) -> Complex, to(c, i, Complex).
+// Values come from and go to wherever the caller says: line_of(c) is asked once for each
+// butterfly, so that what belongs to its line waits in registers; then from(line, i) ->
+// Complex and to(line, i, Complex).
 #pragma once
 
 #include "core/butterfly.hpp"
+#include "core/phases.hpp"
 #include "cuda/line_plan.hpp"
 
 namespace otfuse::cuda {
@@ -52,14 +54,33 @@ OTFUSE_HD void with_radix(int radix, F f) {
   }
 }
 
-// v times the twiddle of place r; w points at the butterfly's R - 1 twiddles.
-template <class real_t, class R>
-OTFUSE_HD Complex<real_t> twiddled(R, const Complex<real_t>& v, const Pair<real_t>* w) {
-  if constexpr (R::value == 0) {
-    return v;
-  } else {
-    return multiply(v, unpack(w[R::value - 1]));
+// Twiddles of one butterfly; those of neighbouring butterflies lie side by side.
+template <class real_t>
+struct Twiddles {
+  const Pair<real_t>* first;
+  int distance;
+
+  OTFUSE_HD Twiddles(const LinePlan<real_t>& plan, const DeviceStage& stage, int j)
+      : first(plan.twiddle_table + stage.twiddle + j), distance(stage.sub) {}
+
+  // v times the twiddle of place r
+  template <class R>
+  OTFUSE_HD Complex<real_t> times(R, const Complex<real_t>& v) const {
+    if constexpr (R::value == 0) {
+      return v;
+    } else {
+      return multiply(v, unpack(first[(R::value - 1) * distance]));
+    }
   }
+};
+
+// The same number, which the compiler no longer knows: it then computes the places of a
+// butterfly anew for the stores instead of keeping those of the loads in registers.
+OTFUSE_HD int anew(int v) {
+#if defined(__CUDA_ARCH__)
+  asm volatile("" : "+r"(v));
+#endif
+  return v;
 }
 
 // Which thread takes which butterfly of which line. Neighbouring threads take
@@ -77,6 +98,7 @@ template <int kThreads, Order kOrder, int R, class F>
 OTFUSE_HD void each_butterfly(int t, const Lines& lines, const LineStages& plan,
                               const DeviceStage& stage, F f) {
   const int per_line = plan.n / R;
+  OTFUSE_ROLLED
   for (int u = t; u < lines.count * per_line; u += kThreads) {
     int c, g, j;
     if constexpr (kOrder == Order::kLinesFirst) {
@@ -93,72 +115,87 @@ OTFUSE_HD void each_butterfly(int t, const Lines& lines, const LineStages& plan,
   }
 }
 
-template <bool kInverse, int kThreads, Order kOrder, class real_t, class From, class To>
+template <bool kInverse, int kThreads, Order kOrder, class real_t, class LineOf,
+          class From, class To>
 OTFUSE_HD void run_stage(int t, const Lines& lines, const LinePlan<real_t>& plan, int s,
-                         From from, To to) {
+                         LineOf line_of, From from, To to) {
   const DeviceStage& stage = plan.stage[s];
   with_radix<real_t>(stage.radix, [&](auto radix) {
     constexpr int R = decltype(radix)::value;
     each_butterfly<kThreads, kOrder, R>(
         t, lines, plan, stage, [&](int c, int first, int j) {
-          const Pair<real_t>* w = plan.twiddle_table + stage.twiddle + (R - 1) * j;
+          const Twiddles<real_t> w(plan, stage, j);
+          const auto line = line_of(c), line_out = line_of(anew(c));
+          const int first_out = anew(first);
           Dft<R, real_t>::template run<real_t>(
               [&](auto r) OTFUSE_LAMBDA {
-                const Complex<real_t> v = from(c, first + r * stage.sub);
-                return kInverse ? twiddled(r, swapped(v), w) : v;
+                const Complex<real_t> v = from(line, first + r * stage.sub);
+                return kInverse ? w.times(r, swapped(v)) : v;
               },
               [&](auto r, const Complex<real_t>& v) OTFUSE_LAMBDA {
-                to(c, first + r * stage.sub, kInverse ? swapped(v) : twiddled(r, v, w));
+                to(line_out, first_out + r * stage.sub,
+                   kInverse ? swapped(v) : w.times(r, v));
               });
         });
   });
 }
 
-// The last forward stage, product(c, i, value) and the first inverse stage, in registers.
-template <int kThreads, class real_t, class From, class To, class Product>
+// The last forward stage, product(line, i, value) and the first inverse stage, in
+// registers.
+template <int kThreads, class real_t, class LineOf, class From, class To, class Product>
 OTFUSE_HD void middle_stage(int t, const Lines& lines, const LinePlan<real_t>& plan,
-                            From from, To to, Product product) {
+                            LineOf line_of, From from, To to, Product product) {
   const DeviceStage& stage = plan.stage[plan.count - 1];
   with_radix<real_t>(stage.radix, [&](auto radix) {
     constexpr int R = decltype(radix)::value;
     each_butterfly<kThreads, Order::kLinesFirst, R>(
         t, lines, plan, stage, [&](int c, int first, int) {
+          const auto line = line_of(c), line_out = line_of(anew(c));
+          const int first_out = anew(first);
           Complex<real_t> values[R];
           Dft<R, real_t>::template run<real_t>(
-              [&](auto r) OTFUSE_LAMBDA { return from(c, first + r); },
+              [&](auto r) OTFUSE_LAMBDA { return from(line, first + r); },
               [&](auto r, const Complex<real_t>& v)
-                  OTFUSE_LAMBDA { values[r] = swapped(product(c, first + r, v)); });
+                  OTFUSE_LAMBDA { values[r] = swapped(product(line, first + r, v)); });
           Dft<R, real_t>::template run<real_t>(
               [&](auto r) OTFUSE_LAMBDA { return values[r]; },
               [&](auto r, const Complex<real_t>& v)
-                  OTFUSE_LAMBDA { to(c, first + r, swapped(v)); });
+                  OTFUSE_LAMBDA { to(line_out, first_out + r, swapped(v)); });
         });
   });
 }
 
-// The last inverse stage, op(c, i, value) on the line's values in natural order, and the
-// first forward stage, in registers.
-template <int kThreads, class real_t, class From, class To, class Op>
+// The last inverse stage, op.turn(line, i, value, held) on the line's values in natural
+// order, and the first forward stage, in registers. What op.fetch(line, i) holds is asked
+// for first, so that its way from memory overlaps the butterfly.
+template <int kThreads, class real_t, class LineOf, class From, class To, class Op>
 OTFUSE_HD void turn_stage(int t, const Lines& lines, const LinePlan<real_t>& plan,
-                          From from, To to, Op op) {
+                          LineOf line_of, From from, To to, Op op) {
   const DeviceStage& stage = plan.stage[0];
   with_radix<real_t>(stage.radix, [&](auto radix) {
     constexpr int R = decltype(radix)::value;
     each_butterfly<kThreads, Order::kButterfliesFirst, R>(
         t, lines, plan, stage, [&](int c, int first, int j) {
-          const Pair<real_t>* w = plan.twiddle_table + stage.twiddle + (R - 1) * j;
-          Complex<real_t> values[R];
+          const Twiddles<real_t> w(plan, stage, j);
+          const auto line = line_of(c), line_op = line_of(anew(c));
+          const int first_op = anew(first), first_out = anew(first);
+          Complex<real_t> held[R], values[R];
+          unroll<R>([&](auto r) OTFUSE_LAMBDA {
+            held[r] = op.fetch(line, first + r * stage.sub);
+          });
           Dft<R, real_t>::template run<real_t>(
               [&](auto r) OTFUSE_LAMBDA {
-                return twiddled(r, swapped(from(c, first + r * stage.sub)), w);
+                return w.times(r, swapped(from(line, first + r * stage.sub)));
               },
               [&](auto r, const Complex<real_t>& v) OTFUSE_LAMBDA {
-                values[r] = op(c, first + r * stage.sub, swapped(v));
+                values[r] =
+                    op.turn(line_op, first_op + r * stage.sub, swapped(v), held[r]);
               });
           Dft<R, real_t>::template run<real_t>(
               [&](auto r) OTFUSE_LAMBDA { return values[r]; },
-              [&](auto r, const Complex<real_t>& v)
-                  OTFUSE_LAMBDA { to(c, first + r * stage.sub, twiddled(r, v, w)); });
+              [&](auto r, const Complex<real_t>& v) OTFUSE_LAMBDA {
+                to(line_op, first_out + r * stage.sub, w.times(r, v));
+              });
         });
   });
 }

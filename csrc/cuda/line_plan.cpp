@@ -3,8 +3,12 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
+#include <map>
+#include <mutex>
 #include <span>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "core/digits.hpp"
@@ -48,6 +52,47 @@ std::vector<int> radices_of(int64_t n, int largest_radix) {
   return radices;
 }
 
+// Accesses that wait for another one to the same bank, over all groups of neighbouring
+// frequencies k and of their mirror images: a bank's width is a value's, and half a warp
+// has as many values as there are banks.
+int conflicts(const LineStages& plan, const std::vector<int>& position,
+              const Padding& padding) {
+  constexpr int kBanks = 16;
+  int waits = 0;
+  for (int first = 0; first <= plan.n / 2; first += kBanks) {
+    std::array<int, kBanks> here{}, mirrored{};
+    for (int k = first; k < std::min(first + kBanks, plan.n / 2 + 1); ++k) {
+      const auto at = [&](int f) {
+        return size_t(padding.place(position[size_t(f)]) % kBanks);
+      };
+      ++here[at(k)];
+      ++mirrored[at((plan.n - k) % plan.n)];
+    }
+    waits += *std::max_element(here.begin(), here.end()) +
+             *std::max_element(mirrored.begin(), mirrored.end());
+  }
+  return waits;
+}
+
+Padding best_padding(const LineStages& plan) {
+  static std::mutex mutex;
+  static std::map<std::pair<int, int>, Padding> known;  // of an extent and first radix
+  const std::lock_guard lock(mutex);
+  const auto [found, is_new] = known.try_emplace({plan.n, plan.stage[0].radix});
+  if (!is_new) return found->second;
+  const std::span stages(plan.stage, size_t(plan.count));
+  std::vector<int> position;
+  for (int k = 0; k < plan.n; ++k) position.push_back(int(digit_position(stages, k)));
+  int least = std::numeric_limits<int>::max();
+  for (const Padding& padding :
+       {Padding{5, 31}, Padding{4, 31}, Padding{4, 8}, Padding{4, 6}, Padding{4, 7}}) {
+    const int waits = conflicts(plan, position, padding);
+    if (waits < least) found->second = padding;
+    least = std::min(least, waits);
+  }
+  return found->second;
+}
+
 }  // namespace
 
 int64_t otf_size(const Extents& grid) {
@@ -71,6 +116,7 @@ LineStages line_stages(int64_t n, int largest_radix) {
     plan.twiddles += (radix - 1) * sub;
     groups *= radix;
   }
+  plan.padding = best_padding(plan);
   return plan;
 }
 
@@ -84,8 +130,8 @@ std::string line_table(int64_t n) {
     to = std::copy_n(reinterpret_cast<const char*>(&value), sizeof(value), to);
   };
   for (const DeviceStage& s : stages) {
-    for (int j = 0; j < s.sub; ++j) {
-      for (int r = 1; r < s.radix; ++r) {
+    for (int r = 1; r < s.radix; ++r) {
+      for (int j = 0; j < s.sub; ++j) {
         const auto w = root(int64_t(j) * r, int64_t(s.radix) * s.sub);
         append(Pair<real_t>{real_t(w.real()), real_t(w.imag())});
       }

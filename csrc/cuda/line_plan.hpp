@@ -44,12 +44,24 @@ struct DeviceStage {
   Divider by_sub;
 };
 
+// Where value i of a line lies in shared memory: gaps keep neighbouring frequencies,
+// which digit reversal scatters, from sharing banks.
+struct Padding {
+  int fine = 31,
+      coarse = 31;  // a gap after every 2^fine values, and after every 2^coarse
+
+  OTFUSE_HD int place(int i) const { return i + (i >> fine) + (i >> coarse); }
+  // Of a line of n values; odd, so that neighbouring lines do not share banks either.
+  int pitch(int n) const { return place(n) | 1; }
+};
+
 // Stages of the line of n values, fewest first, then smallest radices.
 struct LineStages {
   int n = 1;
   int count = 0;
   int twiddles = 0;  // pairs in the table
   DeviceStage stage[kMostStages];
+  Padding padding;
 };
 
 // Largest butterfly that a thread's registers hold.

@@ -56,7 +56,9 @@ struct PointPass {
         v = {row[x], second ? row[grid.x + x] : real_t(0)};
       }
       if constexpr (kMode == RowMode::kEnter) v = op.enter(place, x);
-      if constexpr (kMode == RowMode::kTurn) v = op.turn(place, x, v, sum);
+      if constexpr (kMode == RowMode::kTurn) {
+        v = op.turn(place, x, v, op.fetch(place, x), sum);
+      }
       if constexpr (kMode == RowMode::kLeave) {
         op.leave(place, x, v);
       } else {

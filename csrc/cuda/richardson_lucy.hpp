@@ -98,11 +98,7 @@ class LoopSteps {
   }
   void update(int64_t i) const {
     const UpdateOp<real_t> op{m.arrays, step(i), step(i + 1)};
-    if (i == p.n_iters - 1) {
-      server.template rows<RowMode::kLeave>(op, p.grid);
-    } else {
-      server.template rows<RowMode::kTurn>(op, p.grid);
-    }
+    server.template rows<RowMode::kTurn>(op, p.grid, nullptr, i == p.n_iters - 1);
   }
   void store() const {
     copy_out(p.out, m.arrays.estimate);
@@ -180,7 +176,8 @@ struct Points {
   const Launch& launch;
 
   template <RowMode kMode, class Op>
-  void rows(const Op& op, const Extents& reached, double* partial = nullptr) const {
+  void rows(const Op& op, const Extents& reached, double* partial = nullptr,
+            bool = false) const {
     const PointPass<real_t, Op, kMode> pass{op,        grid,   reached.z,
                                             reached.y, values, partial};
     launch(pass, pass.blocks(batch), pass.shared_bytes());

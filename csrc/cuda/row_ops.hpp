@@ -2,9 +2,9 @@
 // What happens to the values of a pair of rows (y and y + 1; the second may be missing)
 // between the frequencies. Each operation prepares a Place for a pair and then serves its
 // values, the rows' as real and imaginary part:
-//   enter(place, x)            what is transformed
-//   leave(place, x, value)     takes what was transformed back
-//   turn(place, x, value, sum) both
+//   enter(place, x)                  what is transformed
+//   leave(place, x, value)           takes what was transformed back
+//   turn(place, x, value, held, sum) both; held is what fetch(place, x) has read before
 #pragma once
 
 #include <cmath>
@@ -43,6 +43,12 @@ OTFUSE_HD FieldPlace<real_t> field_place(const Field<real_t>& f, const Extents& 
           second ? field_row(f, grid, item, z, y + 1) : nullptr};
 }
 
+// As window_index, in 32 bits: an axis is shorter than that.
+OTFUSE_HD int x_index(int x, const Window& w, const Extents& grid) {
+  const int from = x - int(w.offset.x), k = from >= 0 ? from : from + int(grid.x);
+  return k < int(w.extent.x) ? k : -1;
+}
+
 // Values of the caller's array; `outside` beyond its window.
 template <class real_t>
 struct FieldSource {
@@ -56,7 +62,7 @@ struct FieldSource {
   }
   OTFUSE_HD Complex<real_t> enter(const Place& p, int x) const {
     const Window& w = field.window;
-    const int64_t i = window_index(x, w.offset.x, w.extent.x, grid.x);
+    const int i = x_index(x, w, grid);
     const auto value = [&](const real_t* row) {
       return row == nullptr || i < 0 ? outside : row[i * field.stride.x];
     };
@@ -75,7 +81,7 @@ struct FieldSink {
   }
   OTFUSE_HD void leave(const Place& p, int x, const Complex<real_t>& v) const {
     const Window& w = field.window;
-    const int64_t i = window_index(x, w.offset.x, w.extent.x, grid.x);
+    const int i = x_index(x, w, grid);
     if (i < 0) return;
     if (p.first != nullptr) p.first[i * field.stride.x] = v.re;
     if (p.second != nullptr) p.second[i * field.stride.x] = v.im;
@@ -108,10 +114,9 @@ struct RatioOp {
     FieldPlace<const real_t> background_map, judged;
   };
   struct None {};
-  struct Place {
+  struct Place : std::conditional_t<kFull, More, None> {
     FieldPlace<const real_t> rows;
     real_t floor;
-    [[no_unique_address]] std::conditional_t<kFull, More, None> more;
   };
   FieldSource<real_t> image;  // `outside` is negative
   const real_t* floor;        // (batch)
@@ -120,13 +125,16 @@ struct RatioOp {
   real_t judged_offset;
 
   OTFUSE_HD Place place(int64_t item, int64_t z, int64_t y, bool second) const {
-    Place p{image.place(item, z, y, second), floor[item], {}};
+    Place p{{}, image.place(item, z, y, second), floor[item]};
     if constexpr (kFull) {
       if (background_map.field)
-        p.more.background_map = background_map.place(item, z, y, second);
-      if (judged.field) p.more.judged = judged.place(item, z, y, second);
+        p.background_map = background_map.place(item, z, y, second);
+      if (judged.field) p.judged = judged.place(item, z, y, second);
     }
     return p;
+  }
+  OTFUSE_HD RatioOp<real_t, false> plain() const {
+    return {image, floor, background, background_map, judged, judged_offset};
   }
   // y log(y / m) - y + m, given the ratio too; nothing where y is negative.
   OTFUSE_HD static double judge(real_t y, real_t m, real_t ratio) {
@@ -147,13 +155,15 @@ struct RatioOp {
     }
     return r;
   }
+  OTFUSE_HD Complex<real_t> fetch(const Place& p, int x) const {
+    return image.enter(p.rows, x);
+  }
   OTFUSE_HD Complex<real_t> turn(const Place& p, int x, const Complex<real_t>& v,
-                                 double& sum) const {
-    const Complex<real_t> y = image.enter(p.rows, x);
+                                 const Complex<real_t>& y, double& sum) const {
     Complex<real_t> h = v, held = y;
     if constexpr (kFull) {
-      if (background_map.field) h = h + background_map.enter(p.more.background_map, x);
-      if (judged.field) held = judged.enter(p.more.judged, x);
+      if (background_map.field) h = h + background_map.enter(p.background_map, x);
+      if (judged.field) held = judged.enter(p.judged, x);
     }
     return {ratio(y.re, h.re, held.re, p.floor, sum),
             ratio(y.im, h.im, held.im, p.floor, sum)};
@@ -246,29 +256,33 @@ struct UpdateOp {
   OTFUSE_HD Place place(int64_t item, int64_t z, int64_t y, bool second) const {
     return arrays.place(item, z, y, second);
   }
-  OTFUSE_HD real_t update(int64_t i, real_t correction, real_t least) const {
-    const real_t x = arrays.estimate[i];
-    real_t p = x;
-    if (arrays.previous != nullptr) {
-      p = arrays.pushed(i, x, arrays.previous[i], step, least);
-      arrays.previous[i] = x;
-    }
+  // p W: the point that the step is taken from, weighted; -1 where nothing is restored.
+  OTFUSE_HD real_t weighted(int64_t i, real_t least) const {
     const real_t w = arrays.weight == nullptr ? real_t(1) : arrays.weight[i];
+    real_t p = arrays.estimate[i];
+    if (arrays.previous != nullptr) p = rl_momentum(p, arrays.previous[i], step, least);
+    return w > 0 ? p * w : real_t(-1);
+  }
+  OTFUSE_HD real_t update(int64_t i, real_t correction, real_t weighted,
+                          real_t least) const {
     // rounding may leave a correction just below 0
+    const real_t lowest = arrays.clipped ? least : real_t(0);
     const real_t next =
-        larger(real_t(p * correction * w), arrays.clipped && w > 0 ? least : real_t(0));
+        weighted < 0 ? real_t(0) : larger(real_t(weighted * correction), lowest);
+    real_t before = next;
+    if (arrays.previous != nullptr) arrays.previous[i] = before = arrays.estimate[i];
     arrays.estimate[i] = next;
-    return arrays.pushed(i, next, x, next_step, least);
+    if (arrays.previous == nullptr || weighted < 0) return next;
+    return rl_momentum(next, before, next_step, least);
+  }
+  OTFUSE_HD Complex<real_t> fetch(const Place& p, int x) const {
+    return arrays.both(p, x, [&](int64_t i) { return weighted(i, p.floor); });
   }
   OTFUSE_HD Complex<real_t> turn(const Place& p, int x, const Complex<real_t>& v,
-                                 double&) const {
-    const real_t first = update(p.row + x, v.re, p.floor);
-    return {first,
-            p.second ? update(p.row + arrays.grid.x + x, v.im, p.floor) : real_t(0)};
-  }
-  OTFUSE_HD void leave(const Place& p, int x, const Complex<real_t>& v) const {
-    double none = 0;
-    turn(p, x, v, none);
+                                 const Complex<real_t>& held, double&) const {
+    const real_t first = update(p.row + x, v.re, held.re, p.floor);
+    return {first, p.second ? update(p.row + arrays.grid.x + x, v.im, held.im, p.floor)
+                            : real_t(0)};
   }
 };
 

@@ -2,7 +2,7 @@
 // Transforms along x: a block takes some pairs of rows, each pair as real and imaginary
 // part of one complex line of nx values, which serves even and odd extents alike.
 //   kEnter   rows -> half spectrum     kLeave   half spectrum -> rows
-//   kTurn    half spectrum -> rows, an operation on them, -> half spectrum
+//   kTurn    half spectrum -> rows, an operation on them, -> half spectrum, unless `last`
 // With Z the transform of a + i b: 2 A[k] = Z[k] + conj Z[-k], 2 i B[k] = Z[k] - conj
 // Z[-k]; the factor 2 is left in and the OTF undoes it. Half spectra are (item, nz, ny,
 // pitch). Device memory: 8 bytes a complex value and way in float32, and what the
@@ -26,24 +26,19 @@ struct Gains {
   const real_t *load_level = nullptr, *store_level = nullptr;  // (batch); null: 1
 };
 
-// A pad after every 32 values and an odd distance between lines: neither digit-reversed
-// places nor neighbouring lines then share banks.
-OTFUSE_HD int padded_place(int i) { return i + (i >> 5); }
-inline int line_pitch(int n) { return padded_place(n) | 1; }
-
 inline constexpr int kSumGroups = 16;  // partial sums are added up in two steps
 
 // The sums of a block's threads, always in the same order; behind them room for the
 // groups'.
 template <int kThreads, class Block>
 OTFUSE_HD void add_up(Block& block, double* sums, double* total) {
-  block.phase([&](int t) {
+  block.phase([&](int t) OTFUSE_PHASE {
     if (t >= kSumGroups) return;
     double sum = 0;
     for (int i = t; i < kThreads; i += kSumGroups) sum += sums[i];
     sums[kThreads + t] = sum;
   });
-  block.phase([&](int t) {
+  block.phase([&](int t) OTFUSE_PHASE {
     if (t != 0) return;
     double sum = 0;
     for (int i = 0; i < kSumGroups; ++i) sum += sums[kThreads + i];
@@ -68,6 +63,7 @@ struct RowPass {
   int lines, tail_lines;  // pairs of a block, and of the last block of an item
   Divider by_lines, by_tail_lines;
   int tile_pitch;
+  bool last;  // of a turn: what comes out of it is not transformed any more
   Stored* spectrum;
   Gains<real_t> gains;
   double* partial;  // (item, groups), where Op adds up
@@ -89,22 +85,23 @@ struct RowPass {
     const bool tail = group == groups() - 1;
     const Lines all{0, tail ? tail_lines : lines, tail ? by_tail_lines : by_lines};
     const Work work = work_of(block.shared(), item);
-    block.phase([&](int t) {
+    block.phase([&](int t) OTFUSE_PHASE {
       if (t < all.count) set_line(work.line[t], item, group * lines + t);
     });
-    const int last = plan.count - 1;
     if constexpr (kMode != RowMode::kEnter) {
-      block.phase([&](int t) { gather(t, all, work); });
-      for (int s = last; s > 0; --s) {
-        block.phase([&](int t) { inner_stage<true>(t, all, work, s); });
+      block.phase([&](int t) OTFUSE_PHASE { gather(t, all, work); });
+      OTFUSE_ROLLED
+      for (int s = plan.count - 1; s > 0; --s) {
+        block.phase([&](int t) OTFUSE_PHASE { inner_stage<true>(t, all, work, s); });
       }
     }
-    block.phase([&](int t) { outer_stage(t, all, work); });
-    if constexpr (kMode != RowMode::kLeave) {
-      for (int s = 1; s <= last; ++s) {
-        block.phase([&](int t) { inner_stage<false>(t, all, work, s); });
+    block.phase([&](int t) OTFUSE_PHASE { outer_stage(t, all, work); });
+    if (kMode != RowMode::kLeave && !last) {
+      OTFUSE_ROLLED
+      for (int s = 1; s < plan.count; ++s) {
+        block.phase([&](int t) OTFUSE_PHASE { inner_stage<false>(t, all, work, s); });
       }
-      block.phase([&](int t) { scatter(t, all, work); });
+      block.phase([&](int t) OTFUSE_PHASE { scatter(t, all, work); });
     }
     if constexpr (kMode == RowMode::kTurn) {
       if constexpr (Op::kAddsUp) add_up<kThreads>(block, work.sum, partial + block.index);
@@ -125,10 +122,11 @@ struct RowPass {
     Line* line;
     double* sum;  // [thread], then [group]
     int pitch;
+    Padding padding;
     real_t load_gain, store_gain;
 
     OTFUSE_HD Pair<real_t>& at(int c, int i) const {
-      return tile[c * pitch + padded_place(i)];
+      return tile[c * pitch + padding.place(i)];
     }
   };
 
@@ -141,6 +139,7 @@ struct RowPass {
             reinterpret_cast<Line*>(behind),
             reinterpret_cast<double*>(behind + lines * sizeof(Line)),
             tile_pitch,
+            plan.padding,
             gains.load * by,
             gains.store / over};
   }
@@ -195,35 +194,65 @@ struct RowPass {
     });
   }
 
+  // A line of the tile, with padding.
+  struct Row {
+    Pair<real_t>* values;
+    Padding padding;
+
+    OTFUSE_HD Pair<real_t>& at(int i) const { return values[padding.place(i)]; }
+  };
+  struct PlacedRow : Row {
+    typename Op::Place place;
+  };
+
+  OTFUSE_HD static Row row_of(const Work& work, int c) {
+    return {work.tile + c * work.pitch, work.padding};
+  }
+
   template <bool kInverse>
   OTFUSE_HD void inner_stage(int t, const Lines& all, const Work& work, int s) const {
     run_stage<kInverse, kThreads, Order::kLinesFirst>(
-        t, all, plan, s,
-        [&](int c, int i) OTFUSE_LAMBDA { return unpack(work.at(c, i)); },
-        [&](int c, int i, const C& v) OTFUSE_LAMBDA { work.at(c, i) = pack(v); });
+        t, all, plan, s, [&](int c) { return row_of(work, c); },
+        [](const Row& row, int i) OTFUSE_LAMBDA { return unpack(row.at(i)); },
+        [](const Row& row, int i, const C& v) OTFUSE_LAMBDA { row.at(i) = pack(v); });
   }
+
+  // An operation on the values of rows, for turn_stage.
+  struct Turn {
+    const Op& op;
+    double& sum;
+
+    OTFUSE_HD C fetch(const PlacedRow& row, int i) const {
+      return op.fetch(row.place, i);
+    }
+    OTFUSE_HD C turn(const PlacedRow& row, int i, const C& v, const C& held) const {
+      return op.turn(row.place, i, v, held, sum);
+    }
+  };
 
   // The stage next to the rows' values: theirs is the natural order.
   OTFUSE_HD void outer_stage(int t, const Lines& all, const Work& work) const {
-    const auto load = [&](int c, int i) OTFUSE_LAMBDA { return unpack(work.at(c, i)); };
-    const auto store = [&](int c, int i, const C& v)
-                           OTFUSE_LAMBDA { work.at(c, i) = pack(v); };
+    const auto placed = [&](int c) {
+      return PlacedRow{row_of(work, c), work.line[c].place};
+    };
+    const auto load = [](const PlacedRow& row, int i)
+                          OTFUSE_LAMBDA { return unpack(row.at(i)); };
+    const auto store = [](const PlacedRow& row, int i, const C& v)
+                           OTFUSE_LAMBDA { row.at(i) = pack(v); };
     if constexpr (kMode == RowMode::kEnter) {
       run_stage<false, kThreads, Order::kButterfliesFirst>(
-          t, all, plan, 0,
-          [&](int c, int i) OTFUSE_LAMBDA { return op.enter(work.line[c].place, i); },
+          t, all, plan, 0, placed,
+          [&](const PlacedRow& row, int i)
+              OTFUSE_LAMBDA { return op.enter(row.place, i); },
           store);
     } else if constexpr (kMode == RowMode::kLeave) {
       run_stage<true, kThreads, Order::kButterfliesFirst>(
-          t, all, plan, 0, load, [&](int c, int i, const C& v) OTFUSE_LAMBDA {
-            op.leave(work.line[c].place, i, v);
-          });
+          t, all, plan, 0, placed, load,
+          [&](const PlacedRow& row, int i, const C& v)
+              OTFUSE_LAMBDA { op.leave(row.place, i, v); });
     } else {
       double sum = 0;
-      turn_stage<kThreads>(t, all, plan, load, store,
-                           [&](int c, int i, const C& v) OTFUSE_LAMBDA {
-                             return op.turn(work.line[c].place, i, v, sum);
-                           });
+      turn_stage<kThreads>(t, all, plan, placed, load, store, Turn{op, sum});
       if constexpr (Op::kAddsUp) work.sum[t] = sum;
     }
   }

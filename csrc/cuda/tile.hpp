@@ -34,17 +34,17 @@ struct Tile {
         columns{0, int(grid.x / 2), Divider(grid.x / 2)},
         packed{0, 1, Divider(1)},
         rest{1, int(grid.x / 2) - 1, Divider(std::max<int64_t>(grid.x / 2 - 1, 1))},
-        line(line_pitch(int(grid.x))),
+        line(x.padding.pitch(x.n)),
         otf_pitch(spectrum_pitch(grid.x)) {}
 
   // Of a block; 0 where the grid is none for a tile.
   static int64_t bytes(const Extents& grid) {
     const bool possible =
         grid.z == 1 && grid.x % 2 == 0 && has_line_plan(grid.y) && has_line_plan(grid.x);
-    return possible ? ceil_div(grid.y, 2) * line_pitch(int(grid.x)) *
-                              int64_t(sizeof(Pair<real_t>)) +
-                          kSumsBytes
-                    : 0;
+    if (!possible) return 0;
+    const LineStages x = line_stages(grid.x, kLargestRadix<real_t>);
+    return ceil_div(grid.y, 2) * x.padding.pitch(x.n) * int64_t(sizeof(Pair<real_t>)) +
+           kSumsBytes;
   }
 
   using C = Complex<real_t>;
@@ -60,135 +60,174 @@ struct Tile {
             reinterpret_cast<Pair<real_t>*>(shared + kSumsBytes), item};
   }
 
-  // op's values, to the half spectra along x
-  template <class Block, class Op>
-  OTFUSE_HD void enter(Block& block, const Work& w, const Op& op) const {
-    block.phase([&](int t) {
-      run_stage<false, kThreads, Order::kButterfliesFirst>(
-          t, pairs, x, 0,
-          [&](int c, int i) OTFUSE_LAMBDA { return op.enter(place(op, w, c), i); },
-          [&](int c, int i, const C& v) OTFUSE_LAMBDA { at(w, c, i) = pack(v); });
-    });
-    forward_rows(block, w);
+  // op's values, before the transform along x; forward_rows completes it.
+  template <class Op>
+  OTFUSE_HD void enter(int t, const Work& w, const Op& op) const {
+    run_stage<false, kThreads, Order::kButterfliesFirst>(
+        t, pairs, x, 0, placed_row_of(w, op),
+        [&](const PlacedRow<Op>& row, int i)
+            OTFUSE_LAMBDA { return op.enter(row.place, i); },
+        Store{});
   }
 
-  // From the half spectra to op.
-  template <class Block, class Op>
-  OTFUSE_HD void leave(Block& block, const Work& w, const Op& op) const {
-    inverse_rows(block, w);
-    block.phase([&](int t) {
-      run_stage<true, kThreads, Order::kButterfliesFirst>(
-          t, pairs, x, 0, [&](int c, int i) OTFUSE_LAMBDA { return unpack(at(w, c, i)); },
-          [&](int c, int i, const C& v)
-              OTFUSE_LAMBDA { op.leave(place(op, w, c), i, v); });
-    });
+  // What inverse_rows has left, to op.
+  template <class Op>
+  OTFUSE_HD void leave(int t, const Work& w, const Op& op) const {
+    run_stage<true, kThreads, Order::kButterfliesFirst>(
+        t, pairs, x, 0, placed_row_of(w, op), Load{},
+        [&](const PlacedRow<Op>& row, int i, const C& v)
+            OTFUSE_LAMBDA { op.leave(row.place, i, v); });
   }
 
-  template <class Block, class Op>
-  OTFUSE_HD void turn(Block& block, const Work& w, const Op& op) const {
-    inverse_rows(block, w);
-    block.phase([&](int t) {
-      double sum = 0;
-      turn_stage<kThreads>(
-          t, pairs, x, [&](int c, int i) OTFUSE_LAMBDA { return unpack(at(w, c, i)); },
-          [&](int c, int i, const C& v) OTFUSE_LAMBDA { at(w, c, i) = pack(v); },
-          [&](int c, int i, const C& v)
-              OTFUSE_LAMBDA { return op.turn(place(op, w, c), i, v, sum); });
-      if constexpr (Op::kAddsUp) w.sums[t] = sum;
-    });
-    forward_rows(block, w);
+  // Both at once: from inverse_rows through op to forward_rows.
+  template <class Op>
+  OTFUSE_HD void turn(int t, const Work& w, const Op& op) const {
+    double sum = 0;
+    turn_stage<kThreads>(t, pairs, x, placed_row_of(w, op), Load{}, Store{},
+                         PlacedTurn<Op>{op, sum});
+    if constexpr (Op::kAddsUp) w.sums[t] = sum;
   }
 
-  // Half spectra along x times the OTF, along y and back.
+  template <class Block>
+  OTFUSE_HD void forward_rows(Block& block, const Work& w) const {
+    OTFUSE_ROLLED
+    for (int s = 1; s < x.count; ++s) {
+      block.phase([&](int t) OTFUSE_PHASE { row_stage<false>(t, w, s); });
+    }
+    block.phase([&](int t) OTFUSE_PHASE { part(t, w); });
+  }
+
+  template <class Block>
+  OTFUSE_HD void inverse_rows(Block& block, const Work& w) const {
+    block.phase([&](int t) OTFUSE_PHASE { unite(t, w); });
+    OTFUSE_ROLLED
+    for (int s = x.count - 1; s > 0; --s) {
+      block.phase([&](int t) OTFUSE_PHASE { row_stage<true>(t, w, s); });
+    }
+  }
+
+  // Half spectra along x times the OTF, along y and back. The last stage of column 0 is
+  // no middle one: two columns are packed in it.
   template <class Block>
   OTFUSE_HD void convolve(Block& block, const Work& w, const Pair<real_t>* otf,
                           bool adjoint) const {
     const int last = y.count - 1;
-    for (int s = 0; s < last; ++s) {
-      block.phase([&](int t) { column_stage<false>(t, w, columns, s); });
+    OTFUSE_ROLLED
+    for (int s = 0; s <= last; ++s) {
+      block.phase([&](int t) OTFUSE_PHASE {
+        if (s == last) middle(t, w, otf, adjoint);
+        column_stage<false>(t, w, s < last ? columns : packed, s);
+      });
     }
-    block.phase([&](int t) {
-      middle(t, w, otf, adjoint);
-      column_stage<false>(t, w, packed, last);
-    });
-    block.phase([&](int t) { multiply_packed(t, w, otf, adjoint); });
-    block.phase([&](int t) { column_stage<true>(t, w, packed, last); });
-    for (int s = last - 1; s >= 0; --s) {
-      block.phase([&](int t) { column_stage<true>(t, w, columns, s); });
+    block.phase([&](int t) OTFUSE_PHASE { multiply_packed(t, w, otf, adjoint); });
+    OTFUSE_ROLLED
+    for (int s = last; s >= 0; --s) {
+      block.phase([&](int t) OTFUSE_PHASE {
+        column_stage<true>(t, w, s < last ? columns : packed, s);
+      });
     }
   }
 
  private:
-  OTFUSE_HD Pair<real_t>& at(const Work& w, int c, int i) const {
-    return w.tile[c * line + padded_place(i)];
-  }
+  // A pair of rows in the tile, and where it comes from.
+  struct Row {
+    Pair<real_t>* values;
+    Padding padding;
+
+    OTFUSE_HD Pair<real_t>& at(int i) const { return values[padding.place(i)]; }
+  };
+  template <class Op>
+  struct PlacedRow : Row {
+    typename Op::Place place;
+  };
+  // A column: its values of even and of odd rows are at two places of the pairs' lines.
+  struct Column {
+    Pair<real_t>*even, *odd;
+    int k, line;
+
+    OTFUSE_HD Pair<real_t>& at(int i) const {
+      return ((i & 1) == 0 ? even : odd)[(i >> 1) * line];
+    }
+  };
+  template <class Op>
+  struct PlacedTurn {
+    const Op& op;
+    double& sum;
+
+    OTFUSE_HD C fetch(const PlacedRow<Op>& row, int i) const {
+      return op.fetch(row.place, i);
+    }
+    OTFUSE_HD C turn(const PlacedRow<Op>& row, int i, const C& v, const C& held) const {
+      return op.turn(row.place, i, v, held, sum);
+    }
+  };
+  struct Load {
+    template <class Line>
+    OTFUSE_HD C operator()(const Line& line, int i) const {
+      return unpack(line.at(i));
+    }
+  };
+  struct Store {
+    template <class Line>
+    OTFUSE_HD void operator()(const Line& line, int i, const C& v) const {
+      line.at(i) = pack(v);
+    }
+  };
+
   OTFUSE_HD int mirror(int k) const { return k == 0 ? x.n / 2 : x.n - k; }
 
-  // Value i of column k.
-  OTFUSE_HD Pair<real_t>& slot(const Work& w, int k, int i) const {
-    return at(w, i >> 1, x.position[(i & 1) == 0 ? k : mirror(k)]);
+  OTFUSE_HD Row row(const Work& w, int c) const { return {w.tile + c * line, x.padding}; }
+  template <class Op>
+  OTFUSE_HD auto placed_row_of(const Work& w, const Op& op) const {
+    return [this, &w, &op](int c) {
+      return PlacedRow<Op>{row(w, c), op.place(w.item, 0, 2 * c, 2 * c + 1 < y.n)};
+    };
+  }
+  OTFUSE_HD Column column(const Work& w, int k) const {
+    return {w.tile + x.padding.place(x.position[k]),
+            w.tile + x.padding.place(x.position[mirror(k)]), k, line};
   }
 
-  template <class Op>
-  OTFUSE_HD typename Op::Place place(const Op& op, const Work& w, int c) const {
-    return op.place(w.item, 0, 2 * c, 2 * c + 1 < y.n);
+  template <bool kInverse>
+  OTFUSE_HD void row_stage(int t, const Work& w, int s) const {
+    run_stage<kInverse, kThreads, Order::kLinesFirst>(
+        t, pairs, x, s, [&](int c) { return row(w, c); }, Load{}, Store{});
   }
 
   template <bool kInverse>
   OTFUSE_HD void column_stage(int t, const Work& w, const Lines& lines, int s) const {
     run_stage<kInverse, kThreads, Order::kLinesFirst>(
-        t, lines, y, s, [&](int k, int i) OTFUSE_LAMBDA { return unpack(slot(w, k, i)); },
-        [&](int k, int i, const C& v) OTFUSE_LAMBDA { slot(w, k, i) = pack(v); });
+        t, lines, y, s, [&](int k) { return column(w, k); }, Load{}, Store{});
   }
 
   OTFUSE_HD static C product(const C& v, const Pair<real_t>& h, bool adjoint) {
     return adjoint ? multiply_conj(v, unpack(h)) : multiply(v, unpack(h));
   }
 
+  // Last forward stage, OTF and first inverse stage of all columns but the packed one.
   OTFUSE_HD void middle(int t, const Work& w, const Pair<real_t>* otf,
                         bool adjoint) const {
     middle_stage<kThreads>(
-        t, rest, y, [&](int k, int i) OTFUSE_LAMBDA { return unpack(slot(w, k, i)); },
-        [&](int k, int i, const C& v) OTFUSE_LAMBDA { slot(w, k, i) = pack(v); },
-        [&](int k, int i, const C& v)
-            OTFUSE_LAMBDA { return product(v, otf[i * otf_pitch + k], adjoint); });
+        t, rest, y, [&](int k) { return column(w, k); }, Load{}, Store{},
+        [&](const Column& column, int i, const C& v)
+            OTFUSE_LAMBDA { return product(v, otf[i * otf_pitch + column.k], adjoint); });
   }
 
   // P = DC + i Nyquist: 2 DC[k] = P[k] + conj P[-k], 2 i Nyquist[k] = P[k] - conj P[-k].
   OTFUSE_HD void multiply_packed(int t, const Work& w, const Pair<real_t>* otf,
                                  bool adjoint) const {
     constexpr real_t half = real_t(0.5);
+    const Column both = column(w, 0);
     for (int k = t; 2 * k <= y.n; k += kThreads) {
       const int i = y.position[k], j = y.position[k == 0 ? 0 : y.n - k];
-      const C p = unpack(slot(w, 0, i)), q = unpack(slot(w, 0, j));
+      const C p = unpack(both.at(i)), q = unpack(both.at(j));
       const Pair<real_t>* h = otf + i * otf_pitch;
       const C dc = product({half * (p.re + q.re), half * (p.im - q.im)}, h[0], adjoint);
       const C ny =
           product({half * (p.im + q.im), half * (q.re - p.re)}, h[x.n / 2], adjoint);
-      slot(w, 0, i) = {dc.re - ny.im, dc.im + ny.re};
-      if (i != j) slot(w, 0, j) = {dc.re + ny.im, ny.re - dc.im};
+      both.at(i) = {dc.re - ny.im, dc.im + ny.re};
+      if (i != j) both.at(j) = {dc.re + ny.im, ny.re - dc.im};
     }
-  }
-
-  template <class Block>
-  OTFUSE_HD void forward_rows(Block& block, const Work& w) const {
-    for (int s = 1; s < x.count; ++s) row_stage<false>(block, w, s);
-    block.phase([&](int t) { part(t, w); });
-  }
-
-  template <class Block>
-  OTFUSE_HD void inverse_rows(Block& block, const Work& w) const {
-    block.phase([&](int t) { unite(t, w); });
-    for (int s = x.count - 1; s > 0; --s) row_stage<true>(block, w, s);
-  }
-
-  template <bool kInverse, class Block>
-  OTFUSE_HD void row_stage(Block& block, const Work& w, int s) const {
-    block.phase([&](int t) {
-      run_stage<kInverse, kThreads, Order::kLinesFirst>(
-          t, pairs, x, s, [&](int c, int i) OTFUSE_LAMBDA { return unpack(at(w, c, i)); },
-          [&](int c, int i, const C& v) OTFUSE_LAMBDA { at(w, c, i) = pack(v); });
-    });
   }
 
   // f(k, value at k's place, value at -k's place) for every pair of rows
@@ -196,7 +235,7 @@ struct Tile {
   OTFUSE_HD void each_mirrored(int t, const Work& w, F f) const {
     for (int u = t; u < pairs.count * columns.count; u += kThreads) {
       const int c = columns.by_count.quotient(u), k = u - c * columns.count;
-      f(k, at(w, c, x.position[k]), at(w, c, x.position[mirror(k)]));
+      f(k, row(w, c).at(x.position[k]), row(w, c).at(x.position[mirror(k)]));
     }
   }
 
@@ -244,9 +283,11 @@ struct TileConvolve {
   template <class Block>
   OTFUSE_HD void operator()(Block& block) const {
     const auto work = tile.work_of(block.shared(), block.index);
-    tile.enter(block, work, image);
+    block.phase([&](int t) OTFUSE_PHASE { tile.enter(t, work, image); });
+    tile.forward_rows(block, work);
     tile.convolve(block, work, otf + kernel.of(block.index) * otf_stride, adjoint);
-    tile.leave(block, work, out);
+    tile.inverse_rows(block, work);
+    block.phase([&](int t) OTFUSE_PHASE { tile.leave(t, work, out); });
   }
 };
 

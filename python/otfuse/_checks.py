@@ -23,6 +23,11 @@ def values_visible(array: Tensor) -> bool:
     return not torch._C._are_functorch_transforms_active()
 
 
+def values_at_hand(array: Tensor) -> bool:
+    """Whether a look at a tensor's values costs no wait for the queue of a device."""
+    return values_visible(array) and not array.is_cuda
+
+
 def one_of(function: str, name: str, value: Any, allowed: Collection[Any]) -> None:
     """The value is one of a few."""
     if value not in allowed:

@@ -7,6 +7,7 @@ logarithm inside the loop. `extended` edges are the same loop on a larger, 7-smo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -84,17 +85,22 @@ class PlainLoop:
         weight = torch.where(seen > LEAST_SEEN, 1.0 / seen, 0.0)
         return PlainLoop(padded, otf, otf_adjoint, weight, axes, box, mean)
 
-    def run(self, n_iters: int) -> Tensor:
-        """Return the estimate after `n_iters` iterations, cropped to the image."""
+    def step(self, estimate: Tensor, floor: float) -> None:
+        """One iteration, in place; the blurred estimate is at least `floor`."""
+        ratio = filtered(estimate, self.otf, self.axes).clamp_(min=floor)
+        torch.div(self.image, ratio, out=ratio)
+        correction = filtered(ratio, self.otf_adjoint, self.axes)
+        if self.weight is not None:
+            correction.mul_(self.weight)
+        estimate.mul_(correction)
+
+    def run(self, n_iters: int, step: Callable[[Tensor, float], None] | None = None) -> Tensor:
+        """Return the estimate after `n_iters` iterations of `step`, cropped to the image."""
+        step = self.step if step is None else step
         floor = 1e-6 * self.mean.max().item()
         estimate = torch.empty_like(self.image).copy_(self.mean)
         if self.weight is not None:
             estimate.mul_(self.weight > 0)
         for _ in range(n_iters):
-            ratio = filtered(estimate, self.otf, self.axes).clamp_(min=floor)
-            torch.div(self.image, ratio, out=ratio)
-            correction = filtered(ratio, self.otf_adjoint, self.axes)
-            if self.weight is not None:
-                correction.mul_(self.weight)
-            estimate.mul_(correction)
+            step(estimate, floor)
         return cropped(estimate, self.box)

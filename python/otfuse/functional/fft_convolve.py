@@ -52,7 +52,8 @@ def fft_convolve(
     Raises
     ------
     ValueError
-        If shapes do not fit, an axis is empty, values are not finite, or devices differ.
+        If shapes do not fit, an axis is empty, devices differ, or values are not finite (on a
+        CUDA device nobody looks at them: that would have to wait for it).
     TypeError
         If an array is complex or does not hold numbers.
     """
@@ -81,7 +82,7 @@ def fft_convolve(
 
 def _check_finite(out: Tensor, image: Tensor, psf: Tensor, ndim: int) -> None:
     """One bad value spoils every value of its item, so the first value of each item tells."""
-    if not _checks.values_visible(out) or out.numel() == 0:
+    if not _checks.values_at_hand(out) or out.numel() == 0:
         return
     if math.isfinite(out.detach().flatten(-ndim)[..., 0].sum().item()):
         return

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Operations on whole arrays, as kernels; OTFUSE_REAL is the precision.
 #include "cuda/device.hpp"
 #include "cuda/engine_table.hpp"
 #include "cuda/launch.cuh"
@@ -6,9 +7,8 @@
 namespace otfuse::cuda {
 
 template <>
-const Engine<double>& device_engine<double>() {
-  static constexpr auto engine = make_engine<double, &device_launch>();
-  return engine;
+PointEngine<OTFUSE_REAL> device_points<OTFUSE_REAL>() {
+  return point_engine<OTFUSE_REAL, &device_launch>();
 }
 
 }  // namespace otfuse::cuda

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// Passes over spectra in device memory, as kernels; OTFUSE_REAL is the precision.
 #include "cuda/device.hpp"
 #include "cuda/engine_table.hpp"
 #include "cuda/launch.cuh"
@@ -6,9 +7,8 @@
 namespace otfuse::cuda {
 
 template <>
-const Engine<float>& device_engine<float>() {
-  static constexpr auto engine = make_engine<float, &device_launch>();
-  return engine;
+PencilEngine<OTFUSE_REAL> device_pencils<OTFUSE_REAL>() {
+  return pencil_engine<OTFUSE_REAL, &device_launch>();
 }
 
 }  // namespace otfuse::cuda

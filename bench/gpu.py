@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Time the CUDA engine against torch.fft, eager and compiled, and against the bytes it has to move.
 
-Each entry is checked against the plain loop first and timed in turns with it by CUDA events, many
-iterations in one go, medians of the turns. `bytes` are those counted in bench/NOTES.md; `of_copy`
-is them over the time, as a share of the bandwidth of a copy in the same run.
+Each entry is checked against the plain loop first and timed in turns with it by CUDA events. The
+time of an iteration (or convolution, or copy) is the difference between many and one, over their
+number, queued while the device sleeps; medians of the turns. `bytes` are those counted in
+bench/NOTES.md; `of_copy` is them over the time, as a share of the bandwidth of a copy in the same
+run.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 COPY_BYTES = 2**32
 ITERS = 20
 TURNS = 7
+SLEEP_CYCLES = 4_000_000  # 2 ms or so
 WORST = 2e-5  # relative error against the plain loop in float64, as for the CPU
 
 
@@ -52,32 +55,47 @@ ENTRIES = [
 ]
 
 
-def milliseconds(run: Callable[[], object]) -> float:
-    """Time of one call on the device."""
+Run = Callable[[int], object]  # so many iterations, convolutions, copies
+
+
+def milliseconds(run: Run, count: int) -> float:
+    """Time on the device, which sleeps until the first of it is queued."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda._sleep(SLEEP_CYCLES)
     start.record()
-    run()
+    run(count)
     end.record()
     end.synchronize()
     return start.elapsed_time(end)
 
 
-def medians(runs: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median milliseconds of each, in turns, after one turn that warms up."""
+def medians(runs: dict[str, Run]) -> dict[str, float]:
+    """Median milliseconds of one of each, in turns, after one turn that warms up."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(TURNS + 1):
         for name, run in runs.items():
-            elapsed = milliseconds(run)
+            elapsed = (milliseconds(run, ITERS + 1) - milliseconds(run, 1)) / ITERS
             if turn:
                 times[name].append(elapsed)
     return {name: statistics.median(found) for name, found in times.items()}
+
+
+def repeated(call: Callable[[], object]) -> Run:
+    """`call` so many times."""
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            call()
+
+    return run
 
 
 def copy_bandwidth() -> float:
     """Bytes read plus written per second by a copy far larger than the cache."""
     source = torch.rand(COPY_BYTES // 4, device="cuda")
     target = torch.empty_like(source)
-    return 2 * COPY_BYTES / medians({"copy": lambda: target.copy_(source)})["copy"] * 1e3
+    copy = repeated(lambda: target.copy_(source))
+    return 2 * COPY_BYTES / medians({"copy": copy})["copy"] * 1e3
 
 
 def sample(entry: Entry) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,7 +111,7 @@ def relative(actual: torch.Tensor, expected: torch.Tensor) -> float:
     return float((actual.double() - expected).norm() / expected.norm())
 
 
-def contenders(entry: Entry) -> dict[str, Callable[[], object]]:
+def contenders(entry: Entry) -> dict[str, Run]:
     """otfuse, plain torch and compiled torch, each ready to be timed; otfuse is checked first."""
     image, psf = sample(entry)
     few = image[:2] if len(entry.psf) < len(entry.shape) else image
@@ -105,9 +123,9 @@ def contenders(entry: Entry) -> dict[str, Callable[[], object]]:
         assert relative(otfuse.fft_convolve(few, otf), check) < WORST, entry.name
         compiled = torch.compile(lambda: filtered(image, transfer, axes))
         return {
-            "otfuse": lambda: otfuse.fft_convolve(image, otf),
-            "plain": lambda: filtered(image, transfer, axes),
-            "compiled": compiled,
+            "otfuse": repeated(lambda: otfuse.fft_convolve(image, otf)),
+            "plain": repeated(lambda: filtered(image, transfer, axes)),
+            "compiled": repeated(compiled),
         }
     check = PlainLoop.prepare(few.double(), psf.double(), "circular").run(3)
     found = otfuse.richardson_lucy(few, psf, 3, boundary="circular")
@@ -116,13 +134,13 @@ def contenders(entry: Entry) -> dict[str, Callable[[], object]]:
     plain = PlainLoop.prepare(image, psf, "circular")
     step = torch.compile(plain.step)  # one iteration: twenty would compile for a minute
     runs = {
-        "otfuse": lambda: otfuse.richardson_lucy(image, psf, ITERS, boundary="circular"),
-        "plain": lambda: plain.run(ITERS),
-        "compiled": lambda: plain.run(ITERS, step),
+        "otfuse": lambda n: otfuse.richardson_lucy(image, psf, n, boundary="circular"),
+        "plain": plain.run,
+        "compiled": lambda n: plain.run(n, step),
     }
     if entry.bytes_per_voxel > 16:
-        runs["mixed"] = lambda: otfuse.richardson_lucy(
-            image, psf, ITERS, boundary="circular", precision="mixed"
+        runs["mixed"] = lambda n: otfuse.richardson_lucy(
+            image, psf, n, boundary="circular", precision="mixed"
         )
     return runs
 
@@ -130,7 +148,7 @@ def contenders(entry: Entry) -> dict[str, Callable[[], object]]:
 def time_entry(entry: Entry, bandwidth: float) -> dict[str, object]:
     """Times of one iteration (or convolution), ratios, and the share of the copy bandwidth."""
     times = medians(contenders(entry))
-    voxels = torch.Size(entry.shape).numel() * (ITERS if entry.loop else 1)
+    voxels = torch.Size(entry.shape).numel()
     moved = voxels * entry.bytes_per_voxel
     return {
         "name": entry.name,
@@ -146,8 +164,8 @@ def time_pointwise(bandwidth: float) -> list[dict[str, object]]:
     """rl_ratio and rl_update alone: 16 bytes an element."""
     a, b, c = (torch.rand(2**28, device="cuda") + 0.1 for _ in range(3))
     runs = {
-        "rl_ratio": lambda: torch.ops.otfuse.rl_ratio(a, b, c, 1e-6, False),
-        "rl_update": lambda: otfuse.rl_update(a, b, c),
+        "rl_ratio": repeated(lambda: torch.ops.otfuse.rl_ratio(a, b, c, 1e-6, False)),
+        "rl_update": repeated(lambda: otfuse.rl_update(a, b, c)),
     }
     times = medians(runs)
     return [
@@ -160,7 +178,10 @@ def machine(bandwidth: float) -> dict[str, object]:
     """What the figures were taken on."""
 
     def said(*command: str) -> str:
-        found = subprocess.run(command, capture_output=True, text=True)
+        try:
+            found = subprocess.run(command, capture_output=True, text=True)
+        except OSError:  # not every machine has it
+            return ""
         return found.stdout.strip()
 
     driver = said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")

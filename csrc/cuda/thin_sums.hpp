@@ -61,11 +61,25 @@ OTFUSE_HD constexpr int weight_pitch(int channels) {
   return channels <= 4 ? channels : channels + 4;
 }
 
-// f(row, column) for the places of a staged plane that thread t fills.
-template <int kThreads, class F>
-OTFUSE_HD void each_place(int t, int rows, int columns, F f) {
-  for (int r = t / kWarp; r < rows; r += kThreads / kWarp) {
-    for (int c = t % kWarp; c < columns; c += kWarp) f(r, c);
+// Fills the places of a staged plane, at most kThinPitch columns of it: store(row,
+// column, load(row, column)). A warp takes every so many rows, kBatch of them at a time,
+// so that as many loads are under way before the first value is stored.
+template <int kThreads, int kBatch, class Load, class Store>
+OTFUSE_HD void stage(int t, int rows, int columns, Load load, Store store) {
+  constexpr int kWarps = kThreads / kWarp, kPieces = (kThinPitch + kWarp - 1) / kWarp;
+  using Value = decltype(load(0, 0));
+  for (int first = t / kWarp; first < rows; first += kBatch * kWarps) {
+    Value values[kBatch * kPieces];
+    OTFUSE_UNROLLED
+    for (int i = 0; i < kBatch * kPieces; ++i) {
+      const int r = first + i / kPieces * kWarps, c = t % kWarp + i % kPieces * kWarp;
+      values[i] = r < rows && c < columns ? load(r, c) : Value{};
+    }
+    OTFUSE_UNROLLED
+    for (int i = 0; i < kBatch * kPieces; ++i) {
+      const int r = first + i / kPieces * kWarps, c = t % kWarp + i % kPieces * kWarp;
+      if (r < rows && c < columns) store(r, c, values[i]);
+    }
   }
 }
 

@@ -79,7 +79,7 @@ def work(
             return None
         scratch = job_folder(output) / "scratch"
         source = open_volume(folder / "in.zarr")
-        job = wrap(Job(source, target, scratch, PLAN, (Slow(seconds),) * SHAPE[1]))
+        job = wrap(Job(source, target, scratch, PLAN, (Slow(seconds),) * SHAPE[0] * SHAPE[1]))
         with here(job) as place:
             return run_job(job, ledger, lock, place, lambda done, total: None)
 

@@ -224,3 +224,27 @@ def test_projection_rejects(predict: Predict, rng: np.random.Generator) -> None:
     done = predict("info", flat, "--model", "unet")
     assert done.code == 2
     assert "--model must be one of rln, got 'unet'" in done.err
+
+
+def test_volumes_into_zarr(predict: Predict, rng: np.random.Generator) -> None:
+    """By tiles into an OME-Zarr, which the same command does not do twice."""
+    pytest.importorskip("zarr")
+    from otfuse.io import create_volume, open_volume
+
+    stack = beads(rng, 2, 1, 8, 110, 71)
+    image = predict.folder / "in.zarr"
+    writer = create_volume(image, stack.shape, np.uint16, chunks=(1, 1, 8, 64, 64))
+    writer.write(..., stack)
+    writer.finish()
+    words = ("--model", "rln", "--weights", predict.weights, "--tile", 60)
+    command = ("predict", image, "-o", predict.folder / "out.zarr", *words)
+    done = predict(*command)
+    assert done.code == 0, done.err
+    assert "8 tiles of 8 x 60 x 60" in done.out
+    for t in range(2):
+        expected = predict.expected(stack[t, 0])
+        found = open_volume(predict.folder / "out.zarr").read((t, 0))
+        assert np.abs(found - expected).max() <= 1e-4 * expected.max()
+    assert "nothing was left to do" in predict(*command).out
+    predict(*command, "--stitch", "published").failed(2, "--stitch must be linear")
+    predict(*command[:-2], "--tile", 64).failed(2, "options must be what the output was begun")

@@ -154,9 +154,10 @@ def _job(
         return None
     settled = ledger.settled
     plan = plan_volume(options, source, psfs, max(settled["iterations"]), settled["grid"])
-    restorers = tuple(
+    of_channel = [
         _restorer(options, psf, plan, settled, channel, voxel) for channel, psf in enumerate(psfs)
-    )
+    ]
+    restorers = tuple(of_channel * source.shape[0])
     tiles = plan.tiles
     iterations = ", ".join(str(n) for n in dict.fromkeys(settled["iterations"]))
     report.row(

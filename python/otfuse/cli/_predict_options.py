@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from otfuse.cli._errors import UsageError
 from otfuse.cli._models import Model, find_model
-from otfuse.cli._options import parse_memory
+from otfuse.cli._options import check_output, check_workers, parse_memory
 
 
 @dataclass
@@ -32,6 +31,8 @@ class PredictOptions:
     max_memory: str | None = None
     overwrite: bool = False
     verbose: bool = False
+    local_cluster: int | None = None
+    scheduler: str | None = None
 
     @property
     def kind(self) -> Model:
@@ -60,7 +61,5 @@ class PredictOptions:
             )
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"predict: --threads must be at least 1, got {self.threads}")
-        if not re.search(r"\.(tiff?|tf8|tf2|btf)$", self.output.name.lower()):
-            raise UsageError(
-                f"predict: --output must end in .tif, .tiff or .ome.tif, got {self.output}"
-            )
+        check_output("predict", self.output)
+        check_workers("predict", self.output, self.local_cluster, self.scheduler)

@@ -76,7 +76,7 @@ def predict_into(
         Of the stack's extents.
     """
     nt, nc, *extents = stack.data.shape
-    _check(options, network, extents)
+    check_network(options, network, extents)
     work = _published if options.stitch == "published" else _tiled
     restore, plan = work(options, network, extents, report)
     with Steps(nt * nc * (len(plan) if plan else 1), "tiles") as steps:
@@ -86,7 +86,8 @@ def predict_into(
                 _report_seams(plan, file.mapped()[t, c], report)
 
 
-def _check(options: PredictOptions, network: Any, extents: Sequence[int]) -> None:
+def check_network(options: PredictOptions, network: Any, extents: Sequence[int]) -> None:
+    """Refuse a network of several views, and images that are no volumes."""
     if network.views != 1:
         raise UsageError(
             f"predict: --weights must be those of a network for one view, got {network.views} "

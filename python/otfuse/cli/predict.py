@@ -21,6 +21,7 @@ from otfuse.cli._report import Report, in_time, number
 from otfuse.cli.deconvolve import report_image
 from otfuse.io import Stack, Written, check_target, provenance, read_stack, write_rows, write_stack
 from otfuse.io.tf_checkpoint import find_tf_checkpoint
+from otfuse.io.zarr_store import named_zarr
 
 Weights = Annotated[
     Path, Option(metavar="PATH", help="A .safetensors file, or a TensorFlow checkpoint.")
@@ -74,6 +75,8 @@ def predict_command(
     threads: arg.Threads = None,
     max_memory: arg.MaxMemory = None,
     verbose: Verbose = False,
+    local_cluster: arg.LocalCluster = None,
+    scheduler: arg.Scheduler = None,
 ) -> None:
     """Restore a stack by a trained network, each channel and time point.
 
@@ -97,11 +100,16 @@ def run_prediction(options: PredictOptions) -> None:
     """
     started, report = time.monotonic(), Report()
     options.check()
+    if named_zarr(options.output):
+        from otfuse.cli._predict_zarr import predict_zarr
+
+        predict_zarr(options)
+        return
     stack = read_stack(options.image, axes=options.axes, mmap=True)
     n_bytes = stack.data.size * np.dtype(options.dtype).itemsize
     check_target(options.output, overwrite=options.overwrite, n_bytes=n_bytes)
     report_image(stack, report)
-    network = _load(options, report)
+    network = load_network(options, report)
     counted = _Counted(options.dtype != "float32")
     written = _restore(options, network, stack, counted, report)
     _report_written(written, options, counted, report)
@@ -113,7 +121,7 @@ def _restore(
 ) -> Written:
     """Restore and write, in one go where the model can and floats are wanted."""
     target: dict[str, Any] = {
-        "like": stack, "provenance": _record(options, stack), "overwrite": options.overwrite,
+        "like": stack, "provenance": make_record(options, stack), "overwrite": options.overwrite,
         "shape": stack.data.shape,
     }  # fmt: skip
     if options.kind.into and options.dtype == "float32":
@@ -140,7 +148,8 @@ class _Counted:
             yield block
 
 
-def _load(options: PredictOptions, report: Report) -> Any:
+def load_network(options: PredictOptions, report: Report) -> Any:
+    """The network with its weights, on the device asked for."""
     import torch
 
     if options.threads is not None:
@@ -171,7 +180,8 @@ def choose_device(command: str, name: str) -> Any:
     return torch.device(name)
 
 
-def _record(options: PredictOptions, stack: Stack) -> dict[str, Any]:
+def make_record(options: PredictOptions, stack: Stack) -> dict[str, Any]:
+    """Provenance: what was asked for, and of which weights."""
     typed = {key: value for key, value in asdict(options).items() if value is not None}
     return provenance(
         command="predict",

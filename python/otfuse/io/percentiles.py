@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 _BINS = 1 << 20
 
 
-def streamed_percentiles(volume: np.ndarray, percents: Sequence[float]) -> tuple[float, ...]:
+def streamed_percentiles(volume: Any, percents: Sequence[float]) -> tuple[float, ...]:
     """Percentiles of all voxels, as numpy defines them, without a copy of the volume.
 
     Integers of 8 and 16 bits are counted value by value, which is exact; anything else in about a
@@ -18,7 +19,7 @@ def streamed_percentiles(volume: np.ndarray, percents: Sequence[float]) -> tuple
 
     Parameters
     ----------
-    volume : ndarray, shape (..., ny, nx)
+    volume : ndarray, shape (..., ny, nx), or what gives its planes by index
         A mapped file is read once, or twice where it is not of 8 or 16 bits.
     percents : sequence of float
         0 to 100.
@@ -59,7 +60,7 @@ def _ranked(below: np.ndarray, quantile: float) -> float:
     return first + (second - first) * (rank - np.floor(rank))
 
 
-def _extremes(volume: np.ndarray) -> tuple[float, float]:
+def _extremes(volume: Any) -> tuple[float, float]:
     low, high = np.inf, -np.inf
     for plane in _planes(volume):
         low, high = np.minimum(low, plane.min()), np.maximum(high, plane.max())
@@ -70,6 +71,6 @@ def _extremes(volume: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _planes(volume: np.ndarray) -> Iterator[np.ndarray]:
+def _planes(volume: Any) -> Iterator[np.ndarray]:
     for index in np.ndindex(volume.shape[:-2]):
         yield volume[index].reshape(-1)

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import SoftFileLease
 
-from otfuse.jobs.ledger import Ledger
+from otfuse.jobs.ledger import Ledger, plain
 from otfuse.jobs.runner import Outcome, Runner, Told
 from otfuse.jobs.tasks import Job
 
@@ -95,7 +95,7 @@ def run_job(
     if not outcome.missing:
         if not place.shared:
             _tell(job, ledger)
-        job.target.finish(provenance)
+        job.target.finish(None if provenance is None else plain(provenance))
         ledger.finish()
         shutil.rmtree(job.scratch)
     return outcome

@@ -140,3 +140,27 @@ def _inside(cell: tuple[Span, ...], shape: tuple[int, ...]) -> tuple[slice, slic
         found.append(slice(first, last) if first < last else slice(0, b - a))
     z, y, x = found
     return z, y, x
+
+
+class Planes:
+    """One image of a volume, plane by plane; a layer of whole chunks is read and kept at a time.
+
+    Parameters
+    ----------
+    volume : Volume
+    t, c : int
+        Time point and channel.
+    """
+
+    def __init__(self, volume: Volume, t: int, c: int) -> None:
+        self.shape, self.dtype = volume.shape[2:], volume.dtype
+        self._volume, self._index = volume, (t, c)
+        self._first, self._layer = 0, np.empty((0, *self.shape[1:]), self.dtype)
+
+    def __getitem__(self, index: tuple[int]) -> np.ndarray:
+        (z,), depth = index, self._volume.chunks[2]
+        if not self._first <= z < self._first + len(self._layer):
+            self._first = z // depth * depth
+            last = min(self._first + depth, self.shape[0])
+            self._layer = self._volume.read((*self._index, slice(self._first, last)))
+        return self._layer[z - self._first]

@@ -53,7 +53,7 @@ class Job:
     plan : TilePlan
         Over (z, y, x).
     restorers : tuple of callable
-        One per channel: (tile, counts) to float32 of the tile's extents.
+        One per image, channels fastest: (tile, counts) to float32 of the tile's extents.
     """
 
     source: Volume
@@ -90,7 +90,7 @@ class Job:
         try:
             counts = self.source.read((*tile[:2], *cut.slices))
             with _COMPUTING:
-                result = self.restorers[tile[1]](cut, counts)
+                result = self.restorers[tile[0] * self.source.shape[1] + tile[1]](cut, counts)
             if not np.isfinite(result.max()):
                 raise ValueError("its result is not finite; look at the PSF and the background")
         except (ChunkError, ValueError) as error:

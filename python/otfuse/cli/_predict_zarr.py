@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`otfuse predict --model rln` into an OME-Zarr: by tiles, resumed where it was interrupted."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from otfuse.cli._errors import UsageError
+from otfuse.cli._predict_options import PredictOptions
+from otfuse.cli._predict_volume import check_network, plan_volume
+from otfuse.cli._report import Report, by_extents, in_time
+from otfuse.cli._steps import Steps
+from otfuse.cli._volume_place import counted, place_of, report_outcome
+from otfuse.cli._volume_settle import CHUNK
+from otfuse.io import Volume, create_volume, open_volume, streamed_percentiles
+
+if TYPE_CHECKING:
+    from otfuse.jobs import Ledger
+    from otfuse.tiling import Tile, TilePlan
+
+# What the result does not depend on, or what is told by other means.
+_NOT_PARAMETERS = (
+    "image", "output", "weights", "device", "threads", "max_memory", "overwrite", "verbose",
+    "local_cluster", "scheduler",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NetworkTile:
+    """Restores tiles of one image of a volume, whose scale they share."""
+
+    network: Any
+    offset: float
+    span: float
+    back: bool  # to the image's range
+
+    def __call__(self, tile: Tile, counts: np.ndarray) -> np.ndarray:
+        """The restored tile, float32."""
+        offset, span = np.float32(self.offset), np.float32(self.span)
+        array = np.array(counts, np.float32, order="C")
+        array -= offset
+        array /= span
+        result = np.asarray(self.network.restore(array))
+        if self.back:
+            result *= span
+            result += offset
+        return result
+
+
+def predict_zarr(options: PredictOptions) -> None:
+    """Begin or resume, restore what is missing, finish.
+
+    Parameters
+    ----------
+    options : PredictOptions
+        Checked.
+    """
+    from otfuse.cli.deconvolve import report_image
+    from otfuse.cli.predict import load_network, make_record
+    from otfuse.jobs import Job, find_ledger, job_folder, only_run, reopen, run_job
+
+    started, report = time.monotonic(), Report()
+    _check(options)
+    source = open_volume(options.image, axes=options.axes)
+    report_image(source, report)
+    network = load_network(options, report)
+    check_network(options, network, source.shape[2:])
+    record = make_record(options, source)
+    typed = {k: v for k, v in asdict(options).items() if k not in _NOT_PARAMETERS}
+    parameters = {**record["parameters"], "options": typed}
+    with only_run(options.output) as lock:
+        ledger = find_ledger(options.output, overwrite=options.overwrite)
+        if ledger is None:
+            ledger = _begin(options, source, parameters)
+        else:
+            ledger.check(parameters)
+            report.row("resumed", f"{len(ledger.done)} blocks are written")
+        target = reopen(options.output, ledger)
+        if target is None:
+            report.row("result", f"{options.output}: complete already, nothing was left to do")
+            return
+        plan = _restored_plan(ledger)
+        report.row("plan", f"{len(plan)} tiles of {by_extents(plan.tile)} (z, y, x)")
+        tiles = tuple(
+            NetworkTile(network, offset, span, options.scale == "image")
+            for offset, span in ledger.settled["scales"]
+        )
+        job = Job(source, target, job_folder(options.output) / "scratch", plan, tiles)
+        with place_of(options, job, report) as place, Steps(len(job.tiles()), "tiles") as steps:
+            outcome = run_job(job, ledger, lock, place, counted(steps), record)
+    report_outcome(outcome, options.output, report, "predict")
+    report.row("time", in_time(time.monotonic() - started))
+
+
+def _check(options: PredictOptions) -> None:
+    rules = (
+        ("--model", "rln", options.model != "rln", options.model),
+        ("--stitch", "linear", options.stitch != "linear", options.stitch),
+        ("--dtype", "float32", options.dtype != "float32", options.dtype),
+    )
+    for name, rule, broken, value in rules:
+        if broken:
+            raise UsageError(f"predict: {name} must be {rule} for an OME-Zarr, got {value}")
+
+
+def _begin(options: PredictOptions, source: Volume, parameters: dict[str, Any]) -> Ledger:
+    """Choose tiles and find the scale of each image, once for all runs."""
+    from otfuse.jobs import begin
+    from otfuse.jobs.survey import Planes
+    from otfuse.nn.rln_scale import PERCENTS, IntensityScale
+
+    plan = _in_zyx(
+        plan_volume(
+            source.shape[2:],
+            tile=options.tile,
+            overlap=options.overlap,
+            max_memory=options.max_memory,
+        )
+    )
+    scales = []
+    for t, c in np.ndindex(source.shape[:2]):
+        low, high = streamed_percentiles(Planes(source, t, c), PERCENTS)
+        scale = IntensityScale.from_percentiles(low, high)
+        scales.append([scale.offset, scale.span])
+    return begin(
+        options.output,
+        lambda path: create_volume(path, source.shape, np.float32, like=source, chunks=CHUNK),
+        parameters,
+        {"plan": asdict(plan), "scales": scales},
+    )
+
+
+def _in_zyx(plan: TilePlan) -> TilePlan:
+    """A plan over (y, z, x) with its axes in the volume's order."""
+
+    def moved(line: tuple[Any, ...]) -> tuple[Any, ...]:
+        y, z, x = line
+        return z, y, x
+
+    return replace(plan, **{name: moved(line) for name, line in vars(plan).items()})
+
+
+def _restored_plan(ledger: Ledger) -> TilePlan:
+    from otfuse.tiling import TilePlan
+
+    kept = ledger.settled["plan"]
+    fields: dict[str, Any] = {
+        name: tuple(kept[name]) for name in ("shape", "tile", "overlap", "margin")
+    }
+    for name in ("starts", "stops"):
+        fields[name] = tuple(map(tuple, kept[name]))
+    return TilePlan(**fields)

@@ -32,6 +32,7 @@ ARROWS = {
     "nn": {"functional", "io", "_checks"},
     "tiling": {"functional", "_checks"},
     "jobs": {"tiling", "io", "_background"},
+    "dask": {"functional", "tiling", "_checks"},
     "train": {"nn", "functional", "simulate", "io", "metrics", "_checks"},
     "bench": {"otfuse", "reference", "nn", "psf", "simulate", "metrics", "classical", "io"},
 }

@@ -67,6 +67,7 @@ _ROOMS = {
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 _SUBPACKAGES = (
     "classical",
+    "dask",
     "functional",
     "io",
     "metrics",

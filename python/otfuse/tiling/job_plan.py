@@ -131,8 +131,8 @@ def plan(
 
     Examples
     --------
-    >>> str(otfuse.plan((64, 512, 512), "uint16", (31, 41, 41)))  # doctest: +SKIP
-    'grid 96 x 560 x 560, 888 MB, about 3.6 s for 30 iterations'
+    >>> str(otfuse.plan((64, 512, 512), "uint16", (31, 41, 41), rate=3.0))
+    'grid 96 x 576 x 576, 847.6 MB, about 2.87 s for 30 iterations'
     """
     _checks.one_of(_NAME, "algorithm", algorithm, ("richardson_lucy",))
     _checks.one_of(_NAME, "device", str(device).partition(":")[0], ("cpu", "cuda"))

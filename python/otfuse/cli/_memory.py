@@ -128,6 +128,7 @@ def check_memory(need: JobMemory, allowed: int | None) -> None:
     if need.total > allowed:
         raise UsageError(
             f"deconvolve: memory must not exceed {in_bytes(allowed)} ({source}), got a plan of "
-            f"{in_bytes(need.total)} ({in_bytes(need.loop)} of it for the iterations); crop the "
-            "image, give a smaller PSF, --boundary circular, or a larger --max-memory"
+            f"{in_bytes(need.total)} ({in_bytes(need.loop)} of it for the iterations); give "
+            "an output that ends in .zarr, which is restored by tiles, crop the image, give a "
+            "smaller PSF, --boundary circular, or a larger --max-memory"
         )

@@ -20,7 +20,7 @@ def with_table(text: str, table: str) -> str:
 
 
 def main() -> int:
-    results = sorted((ROOT / "bench" / "results").glob("*.json"))
+    results = sorted((ROOT / "bench" / "results").glob("*-threads.json"))
     if not results:
         print("no results in bench/results; run bench/run.py first", file=sys.stderr)
         return 1

@@ -158,7 +158,7 @@ def serves_devices(name: str) -> bool:
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("name", filter(serves_devices, ARGUMENTS))
+@pytest.mark.parametrize("name", [name for name in ARGUMENTS if serves_devices(name)])
 def test_opcheck_on_a_device(name: str, rng: np.random.Generator) -> None:
     def there(argument: object) -> object:
         if not isinstance(argument, torch.Tensor):

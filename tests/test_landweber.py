@@ -33,7 +33,7 @@ def oracle(
         light, x, mask = (np.pad(a, pads, mode="reflect") for a in (light, x, mask))
     if boundary == "extended":
         pads = [(k - 1 - k // 2, k // 2) for k in psf.shape]
-        x = np.pad(x, pads, constant_values=level)
+        x = np.pad(x, pads, mode="edge")
     kind = "extended" if boundary == "extended" else "circular"
     last = x
     for k in range(1, N_ITERS + 1):

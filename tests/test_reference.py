@@ -71,6 +71,8 @@ def direct_start(
     if boundary == "reflect":
         return np.pad(start, reflected_widths(image, psf), mode="reflect")
     pads = [(k - 1 - k // 2, k // 2) for k in psf.shape]
+    if isinstance(init, str) and init == "image":
+        return np.pad(start, pads, mode="edge")
     return np.pad(start, pads, constant_values=outside)
 
 

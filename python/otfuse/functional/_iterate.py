@@ -12,7 +12,7 @@ from torch import Tensor
 
 from otfuse import _checks, ops
 from otfuse.functional._arrays import to_tensor
-from otfuse.functional._geometry import reflect_pad
+from otfuse.functional._geometry import edge_pad, reflect_pad
 from otfuse.functional._views import Camera, Job
 
 FLOOR = 1e-6  # of the mean: the least light that is divided by, as in richardson_lucy
@@ -37,7 +37,8 @@ def per_mean(job: Job) -> tuple[list[Camera], Tensor]:
 def first_estimate(function: str, job: Job, init: Any, least: float | Tensor | None) -> Tensor:
     """The start on the estimate's domain: the mean, the first image, or an array.
 
-    Where there is no image it is the mean. It is nowhere below `least`, if that is given.
+    Beyond an image its ends are carried on, beyond an array there is its mean. The start is nowhere
+    below `least`, if that is given.
     """
     camera = job.cameras[0]
     level = job.mean(lambda c: c.image - c.background)
@@ -55,6 +56,9 @@ def first_estimate(function: str, job: Job, init: Any, least: float | Tensor | N
     estimate_shape = (inside.shape[0], *camera.blur.estimate_shape)
     if tuple(inside.shape) == estimate_shape:
         return inside
+    if isinstance(init, str) and init == "image":
+        places = zip(estimate_shape, camera.blur.image_window, strict=True)
+        return edge_pad(inside, [(w.start, n - w.stop) for n, w in list(places)[1:]])
     around = level.expand(estimate_shape).clone()
     around[camera.blur.image_window] = inside
     return around

@@ -47,6 +47,14 @@ def place(tensor: Tensor, offsets: tuple[int, ...], extents: tuple[int, ...]) ->
     return torch.nn.functional.pad(tensor, [w for both in reversed(widths) for w in both])
 
 
+def place_ends(tensor: Tensor, offsets: tuple[int, ...], extents: tuple[int, ...]) -> Tensor:
+    """Return `tensor` at `offsets` in `extents`, its end values carried on around it."""
+    for axis, offset, extent in zip(axes(len(extents)), offsets, extents, strict=True):
+        places = torch.arange(extent, device=tensor.device) - offset
+        tensor = tensor.index_select(axis, places.clamp(0, tensor.shape[axis] - 1))
+    return tensor
+
+
 def crop(tensor: Tensor, offsets: tuple[int, ...], extents: tuple[int, ...]) -> Tensor:
     """Return the box of `extents` that begins at `offsets`."""
     for axis, offset, extent in zip(axes(len(extents)), offsets, extents, strict=True):

@@ -36,6 +36,12 @@ class Domain:
         inside = grids.place(torch.ones_like(image), self.offsets, self.blur.grid)
         return torch.where(inside > 0, grids.place(image, self.offsets, self.blur.grid), outside)
 
+    def spread_ends(self, image: Tensor) -> Tensor:
+        """Return an image on the estimate's domain, its ends carried on outside of it."""
+        if self.padded:
+            return self.enlarged(image)
+        return grids.place_ends(image, self.offsets, self.blur.grid)
+
     def cropped(self, estimate: Tensor) -> Tensor:
         """Return the part of the estimate that lies under the image."""
         return grids.crop(estimate, self.offsets, self.shape)
@@ -80,7 +86,7 @@ def first_estimate(
         array = torch.as_tensor(init).to(light).expand(light.shape)
         return on.spread(array, array.mean(grids.axes(len(on.shape)), keepdim=True))
     if init == "image":
-        return on.spread(torch.where(seen > 0, light, level).clamp(min=least), level)
+        return on.spread_ends(torch.where(seen > 0, light, level).clamp(min=least))
     return on.spread(level.expand(light.shape), level)
 
 

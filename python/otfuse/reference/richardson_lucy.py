@@ -105,11 +105,7 @@ class Problem:
         """Return an array of the image's shape on the domain of the estimate, its ends outside."""
         if self.blur.grid == self.blur.shape:
             return self.spread(array, array)
-        for axis, (n, offset) in enumerate(zip(self.blur.grid, self.offsets, strict=True)):
-            dim = axis - len(self.shape)
-            places = (torch.arange(n) - offset).clamp(0, array.shape[dim] - 1)
-            array = array.index_select(dim, places)
-        return array
+        return grids.place_ends(array, self.offsets, self.blur.grid)
 
     def cropped(self, estimate: Tensor) -> Tensor:
         """Return the part of the estimate that lies under the image."""

@@ -95,4 +95,4 @@ def write_figure(path: Path, pictures: dict, report: dict) -> None:
             rows = report["sets"][kind].get(name)
             label = f"\n{rows[0]['psnr']:.1f} dB" if rows else ""
             axes.set_title(name.replace(", ", ",\n") + label, fontsize=7)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=130, bbox_inches="tight")

@@ -156,6 +156,33 @@ def test_rejects(volumes: Volumes, words: tuple[str, ...], match: str) -> None:
     assert not (volumes.folder / "out.zarr").exists()
 
 
+def test_never_removes_the_image(volumes: Volumes) -> None:
+    data = volumes.prepare((1, 1, 6, 20, 20))
+    for out in ("in.zarr", "in.zarr/0/x.zarr"):
+        outcome = volumes.run("--overwrite", out=out)
+        assert outcome.code == 2
+        assert "--output must lie apart from the image" in outcome.err
+    np.testing.assert_array_equal(open_volume(volumes.folder / "in.zarr").read(), data)
+
+
+def test_never_removes_what_is_no_zarr(volumes: Volumes) -> None:
+    volumes.prepare((1, 1, 6, 20, 20))
+    kept = volumes.folder / "out.zarr" / "notes.txt"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    outcome = volumes.run("--overwrite")
+    assert outcome.code != 0
+    assert "output is a folder that is no Zarr" in outcome.err
+    assert kept.read_text() == "mine"
+
+
+def test_output_folder_must_exist(volumes: Volumes) -> None:
+    volumes.prepare((1, 1, 6, 20, 20))
+    outcome = volumes.run(out="nowhere/out.zarr")
+    assert outcome.code != 0
+    assert "output folder must exist" in outcome.err
+
+
 def test_workers_need_a_zarr(volumes: Volumes) -> None:
     volumes.prepare((1, 1, 4, 20, 24))
     volumes.run("--local-cluster", "2", out="out.tif").failed(2, "--output must end in .zarr")

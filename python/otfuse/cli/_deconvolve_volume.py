@@ -15,7 +15,7 @@ from otfuse.cli._options import DeconvolveOptions
 from otfuse.cli._report import Report, by_extents, in_time
 from otfuse.cli._restore import describe
 from otfuse.cli._steps import Steps
-from otfuse.cli._volume_place import counted, place_of, report_outcome
+from otfuse.cli._volume_place import check_apart, counted, place_of, report_outcome
 from otfuse.cli._volume_settle import CHUNK, edges_of, method_of, plan_volume, settle
 from otfuse.io import Saturation, Volume, create_volume, open_volume, provenance
 
@@ -48,6 +48,7 @@ def deconvolve_volume(options: DeconvolveOptions) -> None:
     modelled = not options.psf and source.shape[2] > 1
     options = options.settled(optics.modality if modelled else None)
     _check(options)
+    check_apart("deconvolve", options.image, options.output)
     _optics.report_voxel(optics, report)
     if not options.psf:
         _optics.require_model(optics, source)

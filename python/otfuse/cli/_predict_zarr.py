@@ -14,7 +14,7 @@ from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._predict_volume import check_network, plan_volume
 from otfuse.cli._report import Report, by_extents, in_time
 from otfuse.cli._steps import Steps
-from otfuse.cli._volume_place import counted, place_of, report_outcome
+from otfuse.cli._volume_place import check_apart, counted, place_of, report_outcome
 from otfuse.cli._volume_settle import CHUNK
 from otfuse.io import Volume, create_volume, open_volume, streamed_percentiles
 
@@ -65,6 +65,7 @@ def predict_zarr(options: PredictOptions) -> None:
 
     started, report = time.monotonic(), Report()
     _check(options)
+    check_apart("predict", options.image, options.output)
     source = open_volume(options.image, axes=options.axes)
     report_image(source, report)
     network = load_network(options, report)

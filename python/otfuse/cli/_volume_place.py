@@ -5,14 +5,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otfuse.cli._errors import JobError
+from otfuse.cli._errors import JobError, UsageError
 from otfuse.cli._report import Report
 from otfuse.cli._steps import Steps
 
 if TYPE_CHECKING:
     from otfuse.jobs import Job, Outcome
+
+
+def check_apart(command: str, image: Path, output: Path) -> None:
+    """Refuse to write where the image lies: beginning a job anew removes what is there."""
+    here, there = image.resolve(), output.resolve()
+    if here == there or here in there.parents or there in here.parents:
+        raise UsageError(
+            f"{command}: --output must lie apart from the image, got {output} for {image}; "
+            "choose another name"
+        )
 
 
 @contextmanager

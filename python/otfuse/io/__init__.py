@@ -8,7 +8,7 @@ from otfuse.io.provenance import find_provenance, provenance
 from otfuse.io.read import read_stack
 from otfuse.io.rows import RowFile, write_rows
 from otfuse.io.stack import Optics, Stack
-from otfuse.io.target import check_target
+from otfuse.io.target import check_folder, check_target
 from otfuse.io.tf_checkpoint import read_tf_checkpoint
 from otfuse.io.volume import ChunkError, Volume, open_volume
 from otfuse.io.weights import read_weights, write_weights
@@ -26,6 +26,7 @@ __all__ = [
     "VolumeWriter",
     "Written",
     "auto_background",
+    "check_folder",
     "check_target",
     "convert",
     "create_volume",

@@ -43,10 +43,7 @@ def check_target(
     """
     path = Path(path)
     folder = path.parent
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            errno.ENOENT, "output folder must exist, there is none; create it first", str(folder)
-        )
+    check_folder(folder)
     if path.is_dir() and not zarr:
         raise IsADirectoryError(errno.EISDIR, "output must be a file, it is a folder", str(path))
     if path.exists() and not overwrite:
@@ -69,6 +66,14 @@ def check_target(
             errno.ENOSPC,
             f"output needs {n_bytes / 1e6:.1f} MB, {free / 1e6:.1f} MB are free",
             str(folder),
+        )
+
+
+def check_folder(folder: Path) -> None:
+    """Raise FileNotFoundError if there is no such folder."""
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            errno.ENOENT, "output folder must exist, there is none; create it first", str(folder)
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from otfuse.io import VolumeWriter, reopen_volume
+from otfuse.io import VolumeWriter, check_target, reopen_volume
 from otfuse.jobs.ledger import Ledger
 
 # Inside the first level's array, where no reader of groups comes upon it.
@@ -34,11 +34,14 @@ def find_ledger(output: Path, *, overwrite: bool = False) -> Ledger | None:
 
     Raises
     ------
-    FileExistsError  if there is an output that no job began.
+    FileExistsError  if there is an output that no job began, or a folder that is no Zarr.
+    OSError  if the output cannot be written, see `otfuse.io.check_target`.
     """
     if _partial(output).exists():
         shutil.rmtree(_partial(output))  # a run was killed while it began
     if overwrite or not output.exists():
+        if not job_folder(output).exists():  # an unfinished job is no Zarr yet, but ours
+            check_target(output, overwrite=overwrite, zarr=True)
         return None
     folder = job_folder(output)
     try:

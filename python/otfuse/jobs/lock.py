@@ -9,6 +9,8 @@ from pathlib import Path
 
 from filelock import SoftFileLease, Timeout
 
+from otfuse.io import check_folder
+
 # An owner on another machine that has not been heard of for so long is dead.
 _LEASE_SECONDS = 60.0
 _PATIENCE = 2.0  # seconds: a process that was just killed takes a moment to be gone
@@ -40,7 +42,9 @@ def only_run(output: Path, *, lease: float = _LEASE_SECONDS) -> Iterator[SoftFil
     Raises
     ------
     OutputInUse  if another run holds it.
+    FileNotFoundError  if its folder does not exist.
     """
+    check_folder(output.parent)
     held = SoftFileLease(
         output.with_name(f".{output.name}.lock"), lease_duration=lease, timeout=_PATIENCE
     )

@@ -44,14 +44,8 @@ def dark_levels(volumes: Iterable[np.ndarray], sigma: float = 2.0) -> tuple[floa
     (float, float)
         In the unit of the image; the second is 0 at the least.
     """
-    weights = _gaussian(sigma)
-    lowest, noise = np.inf, 0.0
-    for volume in volumes:
-        for plane in range(volume.shape[0]):
-            smooth = _smooth_plane(volume, plane, weights)
-            least = float(smooth.min())
-            if least < lowest:
-                lowest, noise = least, _noise(volume[plane], smooth)
+    whole = (slice(None), slice(None), slice(None))
+    lowest, noise = min(smoothed_minimum(volume, whole, sigma) for volume in volumes)
     return lowest, max(lowest - 2 * noise, 0.0)
 
 

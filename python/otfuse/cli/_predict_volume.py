@@ -210,34 +210,14 @@ def plan_volume(
     ------
     UsageError  if memory does not suffice.
     """
-    from otfuse.tiling import plan_tiles, plan_within
+    from otfuse.tiling import plan_within
 
     nz, ny, nx = extents
     shape = (ny, nz, nx)
     margin = max(0, min(MARGIN, overlap // 2 - 2))
     allowed = _allowed(max_memory)
     if tile > 0:
-        tiles = tuple(min(tile, n) for n in shape)
-        is_cut = [t < n for t, n in zip(tiles, shape, strict=True)]
-        plan = plan_tiles(
-            shape,
-            tiles,
-            [overlap * cut for cut in is_cut],
-            multiple=MULTIPLE,
-            margin=[margin * cut for cut in is_cut],
-        )
-        need = _work_bytes(plan.tile, shape)
-        if need > allowed:
-            raise UsageError(
-                f"predict: memory must not exceed {in_bytes(allowed)}, got a plan of "
-                f"{in_bytes(need)}; give a smaller --tile or a larger --max-memory"
-            )
-        if gpu is not None and gpu.need(plan.tile) > gpu.free:
-            raise UsageError(
-                f"predict: --tile must fit into {in_bytes(gpu.free)} of the GPU, got a plan of "
-                f"{in_bytes(gpu.need(plan.tile))} there; give a smaller --tile"
-            )
-        return plan
+        return _plan_of_tile(shape, tile, overlap, margin, allowed, gpu)
 
     def cost(tile: Sequence[int]) -> int:
         """Shares of the GPU's memory count as such shares of the main one."""
@@ -258,6 +238,40 @@ def plan_volume(
             f"predict: memory must hold a tile besides the program itself, got {in_bytes(allowed)} "
             "for it; give a larger --max-memory"
         ) from None
+
+
+def _plan_of_tile(
+    shape: tuple[int, int, int],
+    tile: int,
+    overlap: int,
+    margin: int,
+    allowed: int,
+    gpu: Gpu | None,
+) -> TilePlan:
+    """Tiles of the extent that was asked for, if they fit."""
+    from otfuse.tiling import plan_tiles
+
+    tiles = tuple(min(tile, n) for n in shape)
+    is_cut = [t < n for t, n in zip(tiles, shape, strict=True)]
+    plan = plan_tiles(
+        shape,
+        tiles,
+        [overlap * cut for cut in is_cut],
+        multiple=MULTIPLE,
+        margin=[margin * cut for cut in is_cut],
+    )
+    need = _work_bytes(plan.tile, shape)
+    if need > allowed:
+        raise UsageError(
+            f"predict: memory must not exceed {in_bytes(allowed)}, got a plan of "
+            f"{in_bytes(need)}; give a smaller --tile or a larger --max-memory"
+        )
+    if gpu is not None and gpu.need(plan.tile) > gpu.free:
+        raise UsageError(
+            f"predict: --tile must fit into {in_bytes(gpu.free)} of the GPU, got a plan of "
+            f"{in_bytes(gpu.need(plan.tile))} there; give a smaller --tile"
+        )
+    return plan
 
 
 def _work_bytes(tile: Sequence[int], shape: Sequence[int]) -> int:

@@ -57,8 +57,8 @@ def first_estimate(function: str, job: Job, init: Any, least: float | Tensor | N
     if tuple(inside.shape) == estimate_shape:
         return inside
     if isinstance(init, str) and init == "image":
-        places = zip(estimate_shape, camera.blur.image_window, strict=True)
-        return edge_pad(inside, [(w.start, n - w.stop) for n, w in list(places)[1:]])
+        places = zip(camera.blur.estimate_shape, camera.blur.image_window[1:], strict=True)
+        return edge_pad(inside, [(w.start, n - w.stop) for n, w in places])
     around = level.expand(estimate_shape).clone()
     around[camera.blur.image_window] = inside
     return around

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from distributed import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -233,3 +234,24 @@ def test_any_tiles_any_chunks(
 
 def test_plan_of_the_helpers_has_many_tiles() -> None:
     assert len(PLAN) >= 9 and replace(PLAN).grid == PLAN.grid
+
+
+class Answer:
+    """Stands in for a job: each tile is a number."""
+
+    scratch = "the same folder"
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def restore(self, tile: object) -> int:
+        return self.number
+
+
+def test_workers_that_live_on_take_the_job_at_hand() -> None:
+    from otfuse.jobs import cluster
+
+    with Client(processes=False, n_workers=1, dashboard_address=None) as client:
+        for number in (1, 2):
+            with cluster.on_cluster(Answer(number), client) as place:  # type: ignore[arg-type]
+                assert place.executor.submit(place.tasks.restore, (0,)).result() == number

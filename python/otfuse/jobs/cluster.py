@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import dask
 from distributed import Client, LocalCluster, Worker, WorkerPlugin
@@ -34,6 +34,9 @@ class _Install(WorkerPlugin):
             import torch
 
             torch.set_num_threads(self._threads)
+
+    def teardown(self, worker: Worker) -> None:
+        _PAYLOADS.pop(self.name, None)
 
 
 class _Remote:
@@ -105,16 +108,13 @@ def on_cluster(job: Job, client: Client, threads: int | None = None) -> Iterator
     threads : int, optional
         Threads that one worker computes with.
     """
-    name = f"otfuse-{job.scratch}"
-    client.register_plugin(_Install(name, pickle.dumps(job), threads), name=name)
+    payload = pickle.dumps(job)
+    # By its content: workers that live on keep the job that they had under a name.
+    name = f"otfuse-{hashlib.sha256(payload).hexdigest()}"
+    client.register_plugin(_Install(name, payload, threads), name=name)
     slots = max(1, sum(client.nthreads().values()))
     try:
         with client.get_executor(pure=False) as executor:
             yield Workplace(executor, slots, _Remote(name), False)
     finally:
         client.unregister_worker_plugin(name)
-
-
-def dashboard(client: Client) -> Any:
-    """The link of the page that shows what workers do."""
-    return client.dashboard_link

@@ -74,9 +74,9 @@ class Runner:
         """
         needed = [t for t in self._job.tiles() if self._blocks_of[t]]
         kept = [tile for tile in needed if self._job.part(tile).exists()]
-        left = iter([tile for tile in needed if tile not in set(kept)])
         for tile in kept:
             self._take(tile)
+        left = iter([tile for tile in needed if tile not in self._restored])
         total, done = len(self._blocks_of), len(self._blocks_of) - len(needed) + len(kept)
         told(done, total)
         try:

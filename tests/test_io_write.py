@@ -331,3 +331,14 @@ def test_control_characters_do_not_break_the_xml(tmp_path: Path) -> None:
     like = Stack(data, "ZYX", "ZYX", description="a\x00b\x1fc")
     write_stack(tmp_path / "out.ome.tif", data, like=like)
     assert "abc" in read_stack(tmp_path / "out.ome.tif").description
+
+
+def test_a_folder_that_cannot_be_replaced_keeps_what_it_holds(tmp_path: Path) -> None:
+    kept = tmp_path / "a.zarr"
+    kept.mkdir()
+    (kept / "zarr.json").write_text("{}")
+    # The block makes no folder, so that nothing can take the old one's place.
+    with pytest.raises(FileNotFoundError), target.complete_folder(kept, overwrite=True):
+        pass
+    assert (kept / "zarr.json").read_text() == "{}"
+    assert list(tmp_path.iterdir()) == [kept]

@@ -106,17 +106,12 @@ def complete_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Bina
     path = Path(path)
     temporary = _temporary_name(path)
     try:
-        with temporary.open("x+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        _take_name(temporary, path, overwrite)
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise OSError(
-            errno.ENOSPC, "disk full while writing; nothing was left behind", str(path)
-        ) from error
+        with _full_disk_named(path):
+            with temporary.open("x+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            _take_name(temporary, path, overwrite)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -140,22 +135,42 @@ def complete_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Pa
     folder nor the temporary one behind.
     """
     path = Path(path)
-    temporary, old = _temporary_name(path), _temporary_name(path)
+    temporary = _temporary_name(path)
     try:
-        yield temporary
-        if path.exists() and overwrite:
-            os.rename(path, old)
-        os.rename(temporary, path)
+        with _full_disk_named(path):
+            yield temporary
+            _replace_folder(temporary, path, overwrite)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def _full_disk_named(path: Path) -> Iterator[None]:
+    """Tell a full disk from other errors, and say which file met it."""
+    try:
+        yield
     except OSError as error:
         if error.errno not in FULL:
             raise
         raise OSError(
             errno.ENOSPC, "disk full while writing; nothing was left behind", str(path)
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-    _sync_folder(path.parent)
+
+
+def _replace_folder(new: Path, path: Path, overwrite: bool) -> None:
+    """Folders cannot be exchanged at once: the old one goes when the new one has its name."""
+    if not (path.exists() and overwrite):
+        os.rename(new, path)
+        return
+    old = _temporary_name(path)
+    os.rename(path, old)
+    try:
+        os.rename(new, path)
+    except OSError:
+        os.rename(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _temporary_name(path: Path) -> Path:

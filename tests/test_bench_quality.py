@@ -112,17 +112,22 @@ def condition(**change):
     rl["stops"] = {"held_out": {"psnr": {"mean": 29.8, "interval": 0.1}}}
     found = {"rl": rl, "shb": method(29.95, [0.3]), "wiener_butterworth": wb}
     one = {"name": "x", "optics": "exact", "modality": "widefield", "methods": found}
-    return {**one, "edges": {"extended": 0.01, "circular": 0.2}, **change}
+    beyond = {"extended": -0.01, "circular": 0.1}
+    return {**one, "edges": {"extended": 0.01, "circular": 0.2, "beyond": beyond}, **change}
 
 
 def test_bars_are_met_and_missed():
-    assert [bar["met"] for bar in bars.bars([condition()])] == [True] * 4
+    assert [bar["met"] for bar in bars.bars([condition()])] == [True] * 5
     slow = condition()
     slow["methods"]["shb"]["seconds"] = [0.4]
     slow["methods"]["wiener_butterworth"]["points"][0]["psnr"]["mean"] = 29.6
     slow["methods"]["rl"]["stops"]["held_out"]["psnr"]["mean"] = 29.6
-    slow["edges"]["extended"] = 0.03
-    assert [bar["met"] for bar in bars.bars([slow])] == [False] * 4
+    slow["edges"] = {"extended": 0.03, "circular": 0.2}
+    slow["edges"]["beyond"] = {"extended": 0.02, "circular": 0.1}
+    assert [bar["met"] for bar in bars.bars([slow])] == [False] * 5
+    far = condition()
+    far["methods"]["shb"]["points"][0]["psnr"]["mean"] = 29.5
+    assert "nowhere" in bars.bars([far])[0]["measured"]
     assert bars.bars([condition(modality="confocal"), condition(optics="off")]) == []
 
 
@@ -136,7 +141,7 @@ def test_run_writes_everything(tmp_path):
     )
     assert seen[0] == "nuclei, widefield, 100 photons"
     assert result["left_out"] == ["pollen"]
-    assert len(result["bars"]) == 4
+    assert len(result["bars"]) == 5
     quality.save(tmp_path, result, pictures)
     again, volumes = quality.load(tmp_path)
     best, expected = (

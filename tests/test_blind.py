@@ -51,7 +51,8 @@ def oracle(
         for k in range(1, STEPS["object_iters"] + 1):
             p = x
             if accelerated:
-                p = np.where(alive, np.maximum(x + (k - 1) / (k + 2) * (x - last), floor), 0.0)
+                leap = np.maximum(x + (k - 1) / (k + 2) * (x - last), x / 2)
+                p = np.where(alive, np.maximum(leap, floor), 0.0)
             ratio = seen * image / np.maximum(direct(p, h, kind, False) + BACKGROUND, floor)
             c = direct(ratio, h, kind, adjoint=True)
             last, x = x, np.where(alive, p * c / np.maximum(light, 0.01), 0.0)

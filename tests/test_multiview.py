@@ -64,7 +64,8 @@ def oracle(
     for k in range(1, N_ITERS + 1):
         p = x
         if accelerated:
-            p = np.where(alive, np.maximum(x + (k - 1) / (k + 2) * (x - last), floor), 0.0)
+            leap = np.maximum(x + (k - 1) / (k + 2) * (x - last), x / 2)
+            p = np.where(alive, np.maximum(leap, floor), 0.0)
         last, product, total = x, np.ones_like(x), np.zeros_like(x)
         for y, mask, h, b, light in zip(images, masks, psfs, BACKGROUNDS, lights, strict=True):
             expected = np.maximum(direct(p, h, kind, adjoint=False) + b, floor)

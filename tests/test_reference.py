@@ -103,7 +103,8 @@ def direct_rl(
     for k in range(1, 4):
         p = x
         if accelerated:
-            p = np.where(weight > 0, np.maximum(x + (k - 1) / (k + 2) * (x - last), floor), 0.0)
+            leap = np.maximum(x + (k - 1) / (k + 2) * (x - last), x / 2)
+            p = np.where(weight > 0, np.maximum(leap, floor), 0.0)
         m = np.maximum(direct(p, psf, kind, adjoint=False) + BACKGROUND, floor)
         y, expected = image[mask], m[mask]
         logs = np.where(y > 0, y * np.log(np.where(y > 0, y, 1.0) / expected), 0.0)

@@ -79,7 +79,12 @@ def numpy_divisor(x: np.ndarray, tv: float, voxel: tuple[float, ...], flat: floa
 
 
 def numpy_loop(
-    image: np.ndarray, psf: np.ndarray, acceleration: str | None, tv: float, background: np.ndarray
+    image: np.ndarray,
+    psf: np.ndarray,
+    acceleration: str | None,
+    tv: float,
+    background: np.ndarray,
+    share: float = 0.5,
 ) -> np.ndarray:
     """Five periodic iterations, each line that of the definition."""
     pads = [(0, n - k) for n, k in zip(image.shape, psf.shape, strict=True)]
@@ -95,7 +100,9 @@ def numpy_loop(
         elif acceleration == "biggs" and len(changes) > 1:
             now, before = changes[-1], changes[-2]
             step = min(max((now * before).sum() / (before**2).sum(), 0), 1)
-        p = x if acceleration is None else np.maximum(x + step * (x - last), floor)
+        p = x
+        if acceleration is not None:
+            p = np.maximum(np.maximum(x + step * (x - last), share * x), floor)
         model = np.maximum(np.fft.ifftn(np.fft.fftn(p) * otf).real + background, floor)
         correction = np.fft.ifftn(np.fft.fftn(image / model) * otf.conj()).real
         divisor = numpy_divisor(x, tv, voxel, 1e3 * floor) if tv else 1.0
@@ -123,6 +130,28 @@ def test_five_iterations_in_numpy(
         **options,
     )
     assert np.linalg.norm(actual.numpy() - expected) < 1e-10 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("acceleration", ["shb", "biggs"])
+def test_momentum_takes_half_at_most(acceleration: str, rng: np.random.Generator) -> None:
+    """In the dark a point lies at half the estimate or above; its gradient is that of a half."""
+    shape = (14, 33)
+    psf = lopsided_psf(rng, (3, 4))
+    bright = torch.from_numpy((rng.random(shape) > 0.97) * 100.0)
+    image = otfuse.fft_convolve(bright, psf).clamp(min=0) + 1e-3
+    options = {"acceleration": acceleration, "tv": 0.0, "background": np.zeros(shape)}
+    expected = numpy_loop(image.numpy(), psf.numpy(), **options)
+    further = numpy_loop(image.numpy(), psf.numpy(), share=0.0, **options)
+    assert np.linalg.norm(further - expected) > 1e-3 * np.linalg.norm(expected)
+    gradients = []
+    for library in (otfuse, reference):
+        given = image.clone().requires_grad_()
+        out = library.richardson_lucy(
+            given, psf, N_ITERS, boundary="circular", acceleration=acceleration
+        )
+        assert np.linalg.norm(out.detach().numpy() - expected) < 1e-10 * np.linalg.norm(expected)
+        gradients += torch.autograd.grad(out.square().sum(), given)
+    assert_close(*gradients, "gradient", factor=GROWTH)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -126,7 +126,8 @@ def test_is_the_direct_loop(
     for k in range(1, N_ITERS + 1):
         p = x
         if acceleration:
-            p = np.where(alive, np.maximum(x + (k - 1) / (k + 2) * (x - last), floor), 0.0)
+            leap = np.maximum(x + (k - 1) / (k + 2) * (x - last), x / 2)
+            p = np.where(alive, np.maximum(leap, floor), 0.0)
         ratio = mask * image / np.maximum(blur(p, psfs, 1.0, shape) + background, floor)
         last, x = x, np.where(alive, p * back(ratio, psfs, 1.0) / np.maximum(light, 0.01), 0.0)
     begin = [k - 1 - k // 2 for k in extents]

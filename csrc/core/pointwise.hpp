@@ -36,11 +36,13 @@ OTFUSE_HD T rl_ratio_add(const T& image, const T& reblurred, const T& background
 }
 
 // The point from which an accelerated step is taken: x + a (x - x_before), at least
-// `floor`.
+// x / 2 and `floor`. An update multiplies, so what momentum took from a voxel beyond that
+// would come back in many steps only.
 template <class T>
 OTFUSE_HD T rl_momentum(const T& estimate, const T& previous, const T& step,
                         const T& floor) {
-  return larger(T(estimate + step * (estimate - previous)), floor);
+  const T least = larger(T(estimate / 2), floor);
+  return larger(T(estimate + step * (estimate - previous)), least);
 }
 
 OTFUSE_END_ISA_NAMESPACE

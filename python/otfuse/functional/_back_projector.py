@@ -104,23 +104,28 @@ def project_back(
     widths = _widths(unit, ndim, resolution)
     if kind == "gaussian":
         return _gaussian(unit, widths)
-    centred = torch.fft.ifftshift(unit, dim=axes)
-    spectrum = torch.fft.rfftn(centred, dim=axes)
-    filtered = torch.ones_like(spectrum)
+    extents = unit.shape[-ndim:]
+    # Where a PSF has its centre shows in the phases, which a filter of |F| alone keeps.
+    spectrum = torch.fft.rfftn(unit, dim=axes)
+    square = torch.view_as_real(spectrum).square().sum(-1)
+    damped = 1 / (square + alpha)
+    if kind == "wiener":
+        wiener: Tensor = torch.fft.irfftn(spectrum * damped, s=extents, dim=axes)
+        return wiener
     at_cutoff = _at_cutoff(unit, widths)
-    if kind != "butterworth":
-        filtered = spectrum / (spectrum.abs().square() + alpha)
-    if kind != "wiener":
-        level = at_cutoff.mean(0) if beta == 1 else torch.full_like(at_cutoff[0], beta)
-        passed = torch.ones_like(level)
-        if kind == "wiener_butterworth":
-            passed = at_cutoff[-1] / (at_cutoff[-1].square() + alpha)
-        eps2 = passed / level.square() - 1
-        _check_order(eps2, passed, beta)
-        filtered = filtered / (1 + _spread(eps2, ndim) * _radius(unit, widths) ** n).sqrt()
-    back = torch.fft.irfftn(filtered, s=unit.shape[-ndim:], dim=axes)
-    shifted: Tensor = torch.fft.fftshift(back, dim=axes)
-    return shifted
+    level = at_cutoff.mean(0) if beta == 1 else torch.full_like(at_cutoff[0], beta)
+    passed = torch.ones_like(level)
+    if kind == "wiener_butterworth":
+        passed = at_cutoff[-1] / (at_cutoff[-1].square() + alpha)
+    eps2 = passed / level.square() - 1
+    _check_order(eps2, passed, beta)
+    mask = (1 + _spread(eps2, ndim) * _radius(unit, widths) ** n).rsqrt()
+    if kind == "butterworth":
+        centred = torch.fft.irfftn(mask, s=extents, dim=axes)
+        butterworth: Tensor = torch.fft.fftshift(centred, dim=axes)
+        return butterworth
+    both: Tensor = torch.fft.irfftn(spectrum * (damped * mask), s=extents, dim=axes)
+    return both
 
 
 def _positive(name: str, value: Any) -> float:
@@ -143,7 +148,7 @@ def _check_order(eps2: Tensor, passed: Tensor, beta: float) -> None:
 def _widths(psf: Tensor, ndim: int, resolution: Any) -> list[Tensor]:
     """The resolution along each axis, of each PSF: given, or its full width at half maximum."""
     if resolution is None:
-        return [_full_width(psf, ndim, axis) for axis in range(ndim)]
+        return _full_widths(psf, ndim)
     try:
         values = list(resolution)
     except TypeError:
@@ -153,27 +158,30 @@ def _widths(psf: Tensor, ndim: int, resolution: Any) -> list[Tensor]:
     return [psf.new_full(psf.shape[:-ndim], _positive("resolution", v)) for v in values]
 
 
-def _full_width(psf: Tensor, ndim: int, axis: int) -> Tensor:
-    """Full width at half maximum along an axis through the brightest voxel, in voxels.
+def _full_widths(psf: Tensor, ndim: int) -> list[Tensor]:
+    """Full widths at half maximum along the axes through the brightest voxel, in voxels.
 
     Made of tensors only, so that it can be traced; the whole extent where it falls nowhere.
     """
     lead, shape = psf.shape[:-ndim], psf.shape[-ndim:]
     light = psf.detach().reshape(-1, *shape)
     rest = light.flatten(1).argmax(1)
+    item = torch.arange(light.shape[0], device=psf.device)
     top: list[Tensor] = []
     for extent in reversed(shape):
         top.insert(0, rest % extent)
         rest = torch.div(rest, extent, rounding_mode="floor")
-    steps = torch.arange(shape[axis], device=psf.device)
-    item = torch.arange(light.shape[0], device=psf.device)[:, None]
-    index = [t[:, None] if a != axis else steps[None] for a, t in enumerate(top)]
-    line = light[(item, *index)]
-    line = line / line.amax(1, keepdim=True)
-    peak = top[axis]
-    after = _half_reach(line, peak)
-    before = _half_reach(line.flip(1), shape[axis] - 1 - peak)
-    return (after + before).reshape(lead)
+    widths = []
+    for axis, extent in enumerate(shape):
+        index = [t[:, None] for t in top]
+        index[axis] = torch.arange(extent, device=psf.device)[None]
+        line = light[(item[:, None], *index)]
+        # Both ways from the peak, as lines of their own.
+        lines = torch.cat((line, line.flip(1)))
+        peaks = torch.cat((top[axis], extent - 1 - top[axis]))
+        reach = _half_reach(lines / lines.amax(1, keepdim=True), peaks)
+        widths.append(reach.reshape(2, -1).sum(0).reshape(lead))
+    return widths
 
 
 def _half_reach(line: Tensor, peak: Tensor) -> Tensor:

@@ -101,13 +101,9 @@ def reflect_pad(image: Tensor, widths: Sequence[tuple[int, int]]) -> Tensor:
 
 
 def edge_pad(image: Tensor, widths: Sequence[tuple[int, int]]) -> Tensor:
-    """The last axes padded by their end values."""
-    first = image.ndim - len(widths)
-    for axis, (before, after) in enumerate(widths, first):
-        n = image.shape[axis]
-        index = torch.arange(-before, n + after, device=image.device).clamp(0, n - 1)
-        image = image.index_select(axis, index)
-    return image
+    """All axes but the first padded by their end values."""
+    pads = [width for both in reversed(widths) for width in both]
+    return torch.nn.functional.pad(image.unsqueeze(1), pads, mode="replicate").squeeze(1)
 
 
 def reflect_fold(image: Tensor, widths: Sequence[tuple[int, int]]) -> Tensor:

@@ -95,13 +95,17 @@ def with_momentum(
     accelerated: bool,
     least: Tensor | None,
 ) -> Tensor:
-    """start after n_iters of x <- step(p), p = x + (k-1)/(k+2) (x - x_before) or x itself."""
+    """start after n_iters of x <- step(p), p = x + (k-1)/(k+2) (x - x_before) or x itself.
+
+    With `least`, p is at least that and x / 2, as in `richardson_lucy`.
+    """
     estimate = previous = start
     for k in range(1, n_iters + 1):
         entering = estimate
         if accelerated:
             entering = torch.lerp(previous, estimate, 1 + (k - 1) / (k + 2))
-            entering = entering if least is None else torch.maximum(entering, least)
+            if least is not None:
+                entering = entering.maximum((estimate / 2).maximum(least))
         previous, estimate = estimate, step(entering)
     return estimate
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,16 +71,10 @@ class Run:
         """An array of the image's shape, padded as the image was."""
         return array if array is None or not self.widths else reflect_pad(array, self.widths)
 
-    def with_image(self, image: Tensor) -> Run:
-        """The same job on another image of the shape that was given."""
-        return Run(replace(self.batch, image=image), self.method, self.masked)
-
-    def judge(self, image: Tensor) -> Tensor:
-        """What the I-divergence is taken from, of the image's shape; padding is not judged."""
-        if self.widths:
-            pads = [w for both in reversed(self.widths) for w in both]
-            image = torch.nn.functional.pad(image, pads, value=-1.0)
-        return image
+    def with_image(self, image: Tensor, **changes: Any) -> Run:
+        """The same job on another image of the shape that was given, by a method with changes."""
+        method = replace(self.method, **changes)
+        return Run(replace(self.batch, image=image), method, self.masked)
 
     def crop(self, result: Tensor) -> Tensor:
         """The image's part of a result, with its batch's axes."""
@@ -142,9 +136,8 @@ class Run:
         done: int,
         count: int,
         resumable: bool,
-        judge: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        tensors = self._tensors(self.batch.image, state, judge)
+        tensors = self._tensors(self.batch.image, state, None)
         return ops.richardson_lucy(*tensors, *self._settings(done, count, resumable))
 
     def consensus(
@@ -191,21 +184,29 @@ class Run:
         n_iters: int,
         every: int,
         ended: Callable[[int, Tensor, Tensor], bool],
-        judge: Tensor | None = None,
     ) -> Tensor:
         """`every` iterations at a time, until all are done or `ended` says so."""
+        estimate = start
+        for seen in self.through(start, [*range(every, n_iters, every), n_iters]):
+            estimate = seen[2]
+            if ended(*seen):
+                break
+        return estimate
+
+    def through(
+        self, start: Tensor, numbers: Iterable[int]
+    ) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Rising numbers of iterations, the I-divergences up to then, and the image's estimate."""
         window = self.geometry.image_window
         state: list[Tensor | None] = [start, None, None]
         divergence = start.new_empty((start.shape[0], 0), dtype=torch.float64)
-        estimate = start
-        for done in range(0, n_iters, every):
-            count = min(every, n_iters - done)
-            estimate, previous, change, fell = self._call(state, done, count, True, judge)
+        done = 0
+        for number in numbers:
+            estimate, previous, change, fell = self._call(state, done, number - done, True)
             state = [estimate, *(a if a.numel() else None for a in (previous, change))]
             divergence = torch.cat((divergence, fell), 1)
-            if ended(done + count, divergence, estimate[window]):
-                break
-        return estimate[window]
+            done = number
+            yield done, divergence, estimate[window]
 
 
 def _geometry(batch: Batch, method: Method) -> Geometry:

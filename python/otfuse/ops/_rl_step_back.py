@@ -39,6 +39,14 @@ class _Product(NamedTuple):
     correction: Tensor
 
 
+class _Point(NamedTuple):
+    """What momentum leads to."""
+
+    place: Tensor
+    moved: Tensor  # 1 where nothing held it back
+    halved: Tensor  # 1 where it was held at half the estimate
+
+
 class Iteration:
     """The loop's fixed parts, an iteration backwards, and the gradients that add up."""
 
@@ -112,17 +120,20 @@ class Iteration:
 
         return start, to_given
 
-    def _momentum(self, x: Tensor, before: Tensor, step: Tensor | float) -> tuple[Tensor, Tensor]:
-        """The point reached from `before` through x, and 1 where it was not held back."""
-        leap = x + step * (x - before)
-        return self.inside * leap.maximum(self.floor), self.inside * (leap > self.floor)
+    def _momentum(self, x: Tensor, before: Tensor, step: Tensor | float) -> _Point:
+        """The point reached from `before` through x."""
+        leap, half = x + step * (x - before), x / 2
+        least = half.maximum(self.floor)
+        moved = self.inside * (leap > least)
+        halved = (self.inside - moved) * (half > self.floor)
+        return _Point(self.inside * leap.maximum(least), moved, halved)
 
     def forward(self, before: State, iteration: int) -> tuple[State, Tensor]:
         """The state after an iteration, and the counts that were expected in it."""
         s, x = self.settings, before.estimate
         p = before.previous if s.acceleration == "biggs" else x
         if s.acceleration == "shb":
-            p, _ = self._momentum(x, before.previous, (iteration - 1) / (iteration + 2))
+            p = self._momentum(x, before.previous, (iteration - 1) / (iteration + 2)).place
         expected = self._expected(p).maximum(self.floor)
         ratio = self.observed * self.tensors.image / expected
         damping = x.new_ones(())
@@ -133,7 +144,7 @@ class Iteration:
             return State(after, x, before.change), expected
         change = after - p
         step = self._biggs_ratio(change, before.change)[0].clamp(0, 1)
-        return State(after, self._momentum(after, x, step)[0], change), expected
+        return State(after, self._momentum(after, x, step).place, change), expected
 
     def _expected(self, p: Tensor) -> Tensor:
         """What the camera would count, were the object p; not yet held at the floor."""
@@ -157,11 +168,10 @@ class Iteration:
             return State(grad_p + grad_x, torch.zeros_like(x), grad.change)
         if self.settings.acceleration == "shb":
             step = (iteration - 1) / (iteration + 2)
-            p, moved = self._momentum(x, before.previous, step)
+            p, moved, halved = self._momentum(x, before.previous, step)
             grad_p, grad_x = self._product_back(x, p, lambda _: grad.estimate)
-            grad_p = grad_p * moved
-            grad_x = grad_x + grad.previous + (1 + step) * grad_p
-            return State(grad_x, -step * grad_p, grad.change)
+            grad_x = grad_x + grad.previous + ((1 + step) * moved + halved / 2) * grad_p
+            return State(grad_x, -step * moved * grad_p, grad.change)
         return self._biggs_back(before, grad)
 
     def _biggs_back(self, before: State, grad: State) -> State:
@@ -177,14 +187,15 @@ class Iteration:
             safe = torch.where(square > 0, square, 1)
             step = ratio.clamp(0, 1)
             free = ((ratio > 0) & (ratio < 1) & (square > 0)).to(x.dtype)
-            _, moved = self._momentum(after, x, step)
+            _, moved, halved = self._momentum(after, x, step)
             grad_point = grad.previous * moved
+            grad_half = grad.previous * halved / 2
             grad_step = free / safe * (grad_point * (after - x)).sum(axes, keepdim=True)
             grad_change = grad.change + grad_step * last
             parts.append(-step * grad_point)  # in x
             parts.append(-grad_change)  # in p
             parts.append(grad_step * (change - 2 * step * last))  # in the change before
-            return grad.estimate + (1 + step) * grad_point + grad_change
+            return grad.estimate + (1 + step) * grad_point + grad_half + grad_change
 
         grad_p, grad_x = self._product_back(x, p, grad_next)
         return State(grad_x + parts[0], grad_p + parts[1], parts[2])

@@ -93,3 +93,8 @@ def first_estimate(
 def entering(estimate: Tensor, previous: Tensor, k: int) -> Tensor:
     """Return the estimate that enters iteration k, pushed on by momentum."""
     return estimate + (k - 1) / (k + 2) * (estimate - previous)
+
+
+def entering_positive(estimate: Tensor, previous: Tensor, k: int, floor: Tensor) -> Tensor:
+    """Return the same for a loop that multiplies: at least half the estimate, and the floor."""
+    return torch.maximum(entering(estimate, previous, k), estimate / 2).clamp(min=floor)

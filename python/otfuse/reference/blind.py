@@ -7,7 +7,15 @@ import torch
 from torch import Tensor
 
 from . import _grids as grids
-from ._start import FLOOR, LEAST_SEEN, Domain, domain, entering, first_estimate, masked_mean
+from ._start import (
+    FLOOR,
+    LEAST_SEEN,
+    Domain,
+    domain,
+    entering_positive,
+    first_estimate,
+    masked_mean,
+)
 
 
 def _psf_adjoint(on: Domain, image: Tensor, estimate: Tensor, psf: Tensor, boundary: str) -> Tensor:
@@ -59,7 +67,7 @@ def blind_richardson_lucy(
         for k in range(1, object_iters + 1):
             p = x
             if acceleration is not None:
-                p = torch.where(alive, torch.maximum(entering(x, previous, k), floor), 0.0)
+                p = torch.where(alive, entering_positive(x, previous, k, floor), 0.0)
             ratio = seen * y / torch.maximum(on.blur.forward(p) + b, floor)
             previous, x = x, torch.where(alive, p * on.blur.adjoint(ratio) / light, 0.0)
         spread = _psf_adjoint(on, seen, x, psf, boundary)

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from . import _grids as grids
-from ._start import FLOOR, LEAST_SEEN, Domain, domain, entering, first_estimate, masked_mean
+from ._start import (
+    FLOOR,
+    LEAST_SEEN,
+    Domain,
+    domain,
+    entering_positive,
+    first_estimate,
+    masked_mean,
+)
 
 
 def _grown(psf: Tensor, extents: Sequence[int]) -> Tensor:
@@ -92,6 +100,6 @@ def multiview_richardson_lucy(
     for k in range(1, n_iters + 1):
         p = estimate
         if acceleration is not None:
-            p = torch.where(alive, torch.maximum(entering(estimate, previous, k), floor), 0.0)
+            p = torch.where(alive, entering_positive(estimate, previous, k, floor), 0.0)
         previous, estimate = estimate, _updated(p, parts, update, floor)
     return domains[0].cropped(estimate)

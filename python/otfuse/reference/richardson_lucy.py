@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -206,8 +206,8 @@ def _step(k: int, acceleration: str, changes: list[Tensor], ndim: int) -> float 
 
 
 def _entering(estimate: Tensor, previous: Tensor, step: float | Tensor, problem: Problem) -> Tensor:
-    """Return the estimate pushed on by momentum."""
-    pushed = estimate + step * (estimate - previous)
+    """Return the estimate pushed on by momentum, which may take half of a voxel but no more."""
+    pushed = torch.maximum(estimate + step * (estimate - previous), estimate / 2)
     return torch.where(problem.weight > 0, torch.maximum(pushed, problem.floor), 0.0)
 
 
@@ -278,39 +278,32 @@ def richardson_lucy(
         init = "mean" if back is None else "image"
     start = _start(init, image, background, mask, mean, problem)
     if stop in ("held_out", "gradient_consensus"):
-        share = stops.KEPT if stop == "held_out" else 0.5
-        one, two = stops.split(image, mask, (gain, 0.0, seed), share)
+        one, two = map(problem_of, stops.halves(image, mask, (gain, 0.0, seed)))
         if stop == "gradient_consensus":
-            parts = (problem_of(one), problem_of(two))
-            return problem.cropped(_agree(problem, parts, start, n_iters))
-        n_iters = _held_out_count(problem_of(one), two, start, n_iters, acceleration)
+            return problem.cropped(_agree(problem, (one, two), start, n_iters))
+        n_iters = _held_out_count(one, two, start, n_iters, acceleration)
     return problem.cropped(_iterate(problem, start, n_iters, acceleration, stop, callback))
 
 
 def _held_out_count(
-    trial: Problem,
-    held: Tensor,
-    start: Tensor,
-    n_iters: int,
-    acceleration: str | None,
+    one: Problem, two: Problem, start: Tensor, n_iters: int, acceleration: str | None
 ) -> int:
-    """Return how many iterations of a trial on some photons predict the held-out ones best."""
-    best = 0
+    """Return after how many iterations two halves' mean is most like what they show later on."""
 
-    def judge(reblurred: Tensor) -> Tensor:
-        expected, mask = torch.maximum(reblurred, trial.floor), trial.mask
-        if expected.shape != held.shape:  # padded by reflection
-            expected, mask = trial.cropped(expected), trial.cropped(mask)
-        return stops.held_divergence(held, mask, expected, len(trial.shape))
+    def restored(problem: Problem, number: int, acceleration: str | None) -> Tensor:
+        return problem.cropped(_iterate(problem, start, number, acceleration, None, None))
 
-    def ended(k: int, info: Info) -> bool:
-        nonlocal best
-        best, enough = stops.best_so_far(info.i_divergence)
-        return enough
-
-    _iterate(trial, start, n_iters, acceleration, None, ended, judge)
-    ahead = int(acceleration is not None)  # the point that is judged lies ahead of the estimate
-    return n_iters if best == n_iters - 1 else max(best + ahead, 1)
+    late = min(2 * n_iters, stops.LATE)
+    late_a, late_b = (restored(replace(half, tv=0.0), late, "shb") for half in (one, two))
+    likenesses: dict[int, float] = {}
+    for number in stops.numbers(n_iters):
+        a, b = (restored(half, number, acceleration) for half in (one, two))
+        product = (a * late_b + b * late_a).sum()
+        likenesses[number] = float(product / (a + b).norm().clamp(min=1e-300))
+        best = max(likenesses, key=lambda k: likenesses[k])
+        if number > stops.PATIENCE * best + 1:
+            break
+    return best
 
 
 def _agree(problem: Problem, parts: tuple[Problem, Problem], start: Tensor, n_iters: int) -> Tensor:
@@ -334,10 +327,8 @@ def _iterate(
     acceleration: str | None,
     stop: str | None,
     callback: Callable[[int, Info], object] | None,
-    judge: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Return the estimate after the last iteration, on its domain."""
-    judge = judge or problem.i_divergence
     estimate = previous = start
     i_divergence: list[Tensor] = []
     changes: list[Tensor] = []
@@ -347,7 +338,7 @@ def _iterate(
             step = _step(k, acceleration, changes, len(problem.shape))
             entering = _entering(estimate, previous, step, problem)
         reblurred = problem.reblurred(entering)
-        i_divergence.append(judge(reblurred))
+        i_divergence.append(problem.i_divergence(reblurred))
         previous, estimate = estimate, problem.next_estimate(entering, estimate, reblurred)
         changes = [*changes[-1:], estimate - entering]
         if k % REPORT_EVERY and k < n_iters:

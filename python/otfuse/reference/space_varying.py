@@ -11,7 +11,7 @@ from torch import Tensor
 
 from . import _grids as grids
 from ._blur import Blur
-from ._start import FLOOR, LEAST_SEEN, domain, entering, first_estimate, masked_mean
+from ._start import FLOOR, LEAST_SEEN, domain, entering_positive, first_estimate, masked_mean
 
 
 def _shares(n: int, k: int, nodes: int, overlap: float, like: Tensor) -> list[Tensor]:
@@ -94,7 +94,7 @@ def space_varying_richardson_lucy(
     for k in range(1, n_iters + 1):
         p = estimate
         if acceleration is not None:
-            p = torch.where(alive, torch.maximum(entering(estimate, previous, k), floor), 0.0)
+            p = torch.where(alive, entering_positive(estimate, previous, k, floor), 0.0)
         ratio = seen * image / torch.maximum(blur.forward(p) + background, floor)
         previous, estimate = estimate, torch.where(alive, p * blur.adjoint(ratio) / light, 0.0)
     return on.cropped(estimate)

@@ -147,7 +147,7 @@ def _inverse(function: Callable[..., Tensor], knob: str) -> Run:
 
 
 _LONG = (*ITERS, 150, 200)
-_SHORT = (1, 2, 3, 5, 7, 10, 12, 15, 20, 25, 30, 35, 40, 50)
+_SHORT = (1, 2, 3, 5, 7, 10, 12, 14, 16, 18, 20, 22, 25, 30, 35, 40, 50)
 _DAMPING = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 METHODS: tuple[Method, ...] = (

@@ -60,6 +60,12 @@ def _notes() -> list[str]:
         "packages, which know neither edges nor background, that image continued by reflection, "
         "and the same PSF.",
         "",
+        "Edges: how far the frame of 4 voxels lies from the restoration of a larger field, whose "
+        "camera saw light that the small one did not; and how much more that frame differs from "
+        "the truth than there. With the noise redrawn outside the small field alone the larger "
+        "field's restoration changes by 0.0004 to 0.001 of its energy: what is above that is "
+        "not noise but what the camera did not see.",
+        "",
         "The pollen's image was made by others with the PSF that restores it, on the same grid: "
         "it is kinder than the simulated ones, and there is one noisy image of it.",
     ]

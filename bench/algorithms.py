@@ -3,6 +3,9 @@
 
 Every variant has its turn in each round, in one process; the ratio is the median of the rounds'
 ratios. A variant is allowed (1 + extra transforms / 4) * 1.15 of a plain iteration, which has four.
+
+The loops over several views and over object and PSF call the convolutions of the core one by one,
+from Python: how far they are above what their transforms ask for is what they are not fused.
 """
 
 import argparse
@@ -14,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from otfuse import richardson_lucy
+from otfuse import blind_richardson_lucy, multiview_richardson_lucy, richardson_lucy
 from otfuse.bench import Entry
 from otfuse.bench.cases import sample
 from otfuse.bench.measure import alternate, machine
@@ -31,12 +34,17 @@ VARIANTS: tuple[tuple[str, dict, int], ...] = (
     ("background array", {"background": "array"}, 0),
     ("gradient_consensus", {"stop": "gradient_consensus", "gain": 1e-3, "offset": 0.0}, 6),
 )
+# Loops outside the core, likewise. Views: four transforms each. Blind: an iteration is one step of
+# the object (six, with the light that the camera sees) and one of the PSF (eight and its spectrum).
+VIEWS = ("additive", "multiplicative", "sequential")
+OUTSIDE: dict[str, int] = {**{f"two views, {update}": 4 for update in VIEWS}, "blind": 11}
 ENTRIES = (
     Entry("richardson_lucy", (64, 128, 128), (31, 31)),
     Entry("richardson_lucy", (64, 256, 256), (17, 31, 31)),
     Entry("richardson_lucy", (40, 101, 101), (39, 61, 61), boundary="extended"),
 )
 ALLOWANCE = 1.15
+EXTRA = {**{name: extra for name, _, extra in VARIANTS}, **OUTSIDE}
 
 
 def runs_of(entry: Entry) -> dict[str, Callable[[int], object]]:
@@ -49,7 +57,19 @@ def runs_of(entry: Entry) -> dict[str, Callable[[int], object]]:
             given["background"] = 0.01 * image
         return lambda n: richardson_lucy(image, psf, n, boundary=entry.boundary, **given)
 
-    return {name: run(options) for name, options, _ in VARIANTS}
+    def views(update: str) -> Callable[[int], object]:
+        pair = [psf, psf.transpose(-1, -2).contiguous()]
+        return lambda n: multiview_richardson_lucy(
+            [image, image], pair, n, update=update, boundary=entry.boundary
+        )
+
+    def blind(n: int) -> object:
+        return blind_richardson_lucy(
+            image, psf, n, object_iters=1, acceleration=None, boundary=entry.boundary
+        )
+
+    outside = {f"two views, {update}": views(update) for update in VIEWS}
+    return {name: run(options) for name, options, _ in VARIANTS} | outside | {"blind": blind}
 
 
 def measure(entry: Entry, rounds: int) -> dict:
@@ -57,7 +77,7 @@ def measure(entry: Entry, rounds: int) -> dict:
     times = alternate(runs_of(entry), rounds)
     plain = times["plain"]
     rows = []
-    for name, _, extra in VARIANTS:
+    for name, extra in EXTRA.items():
         ratio = statistics.median(b / a for a, b in zip(plain, times[name], strict=True))
         bar = (1 + extra / 4) * ALLOWANCE
         rows.append(

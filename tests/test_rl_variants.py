@@ -151,7 +151,8 @@ def test_momentum_takes_half_at_most(acceleration: str, rng: np.random.Generator
         )
         assert np.linalg.norm(out.detach().numpy() - expected) < 1e-10 * np.linalg.norm(expected)
         gradients += torch.autograd.grad(out.square().sum(), given)
-    assert_close(*gradients, "gradient", factor=GROWTH)
+    ours, theirs = gradients  # what is dark 1e5 times over magnifies rounding: 8e-12
+    assert float((ours - theirs).norm()) < 1e-10 * float(theirs.norm())
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

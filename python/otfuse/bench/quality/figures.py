@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor
 
 from .measures import measures_for
+from .scenes import VOXEL
 
 _SHOWN = ("truth", "image", "rl", "shb", "wiener_butterworth", "rl circular", "wiener")
+_SPARSE = ("filaments", "beads")
 _CURVES = {
     "rl": "C0",
     "shb": "C1",
@@ -66,7 +69,7 @@ def _draw(one: dict[str, Any], volumes: dict[str, Tensor], path: Path) -> None:
     seeds = one["seeds"]
     noise = f"mean and 95 % interval of {seeds} noise seeds" if seeds > 1 else "one noisy image"
     figure.suptitle(f"{one['name']}: {noise}; volumes are each method's best")
-    figure.savefig(path, dpi=62)
+    figure.savefig(path, dpi=75)
 
 
 def _curve(
@@ -97,24 +100,41 @@ def _limit(axis: Any, one: dict[str, Any], measure: str) -> None:
 
 
 def _slices(figure: Any, one: dict[str, Any], volumes: dict[str, Tensor]) -> None:
-    """Draw the plane and the section through the truth's brightest place, each method's best."""
+    """Draw each method's best: along z and along y, the brightest of a sparse specimen, of others
+    the plane through the truth's brightest place.
+    """
     names = [name for name in _SHOWN if name in volumes]
-    truth = volumes["truth"]
+    truth, sparse = volumes["truth"], one["specimen"] in _SPARSE
     z, y, _ = (int(i) for i in torch.unravel_index(truth.argmax(), truth.shape))
     some = truth.flatten()[:: max(1, truth.numel() // 1_000_000)]
     high = max(float(torch.quantile(some, 0.998)), 0.3 * float(truth.max()))
-    ratio = 2.5 if one["specimen"] != "pollen" else 1.0
+    ratio = VOXEL[0] / VOXEL[2] if one["specimen"] != "pollen" else 1.0
     axes = figure.subplots(2, len(names), height_ratios=(truth.shape[1], ratio * truth.shape[0]))
     for column, name in enumerate(names):
         volume = volumes[name].float()
         # The scale that brings it nearest to the truth, as PSNR has it.
         volume = volume * ((truth * volume).sum() / volume.square().sum().clamp(min=1e-12))
-        for row, part in enumerate((volume[z], volume[:, y])):
+        planes = (volume.amax(0), volume.amax(1)) if sparse else (volume[z], volume[:, y])
+        for row, part in enumerate(planes):
             axis = axes[row][column]
             aspect = ratio if row else 1.0
             axis.imshow(part.numpy(), cmap="gray", vmin=0, vmax=high, aspect=aspect)
             axis.set_axis_off()
         axes[0][column].set_title(_title(one, name), fontsize=9)
+    kind = "brightest along" if sparse else "plane across"
+    for row, across in enumerate(("z", "y")):
+        beside = {"rotation": 90, "ha": "right", "va": "center", "fontsize": 8}
+        where = axes[row][0].transAxes
+        axes[row][0].text(-0.04, 0.5, f"{kind} {across}", transform=where, **beside)
+    if one["specimen"] != "pollen":
+        _scale_bar(axes[0][0], truth.shape)
+
+
+def _scale_bar(axis: Any, shape: Sequence[int]) -> None:
+    """Draw a micrometre into the lower left corner."""
+    voxels, row = 1 / VOXEL[2], 0.93 * shape[1]
+    axis.plot([2, 2 + voxels], [row, row], color="white", linewidth=2)
+    axis.text(2, row - 2, "1 µm", color="white", fontsize=8)
 
 
 def _title(one: dict[str, Any], name: str) -> str:

@@ -93,18 +93,17 @@ def _iterative(
         return richardson_lucy(seen.image, kernel, int(n_iters), **settings)
 
     def trace(seen: Observation, wanted: tuple[float, ...]) -> Iterator[tuple[float, Tensor]]:
-        yield from ((n, run(seen, n)) for n in wanted if n % _LOOK)
+        kept = {n: run(seen, n) for n in wanted if n % _LOOK}
         long = [n for n in wanted if n % _LOOK == 0]
-        kept: list[tuple[float, Tensor]] = []
 
         def look(done: int, progress: Any) -> bool:
             if done in long:
-                kept.append((done, progress.estimate.clone()))
+                kept[done] = progress.estimate.clone()
             return False
 
         if long:
             run(seen, max(long), callback=look, callback_every=_LOOK)
-        yield from kept
+        yield from sorted(kept.items())
 
     def stopped(rule: str) -> Callable[[Observation], Tensor]:
         def restored(seen: Observation) -> Tensor:

@@ -16,7 +16,7 @@ from otfuse.functional._rl_run import NAME, Run
 
 STOPS = ("idiv", "held_out", "gradient_consensus")
 _FLAT = 1e-4  # relative fall of the I-divergence per iteration below which "idiv" stops
-_LATE = 100  # iterations at most of a late estimate
+_LATE = 50  # accelerated iterations at most of a late estimate
 _PATIENCE = 1.3  # so many times the best number without a better one, and the best is taken
 _CONSENSUS = 0.01  # share of voxels that go on below which "gradient_consensus" stops
 
@@ -51,22 +51,20 @@ def _halves(image: Tensor, camera: Camera, seed: int) -> tuple[Tensor, Tensor]:
 def held_out_count(run: Run, start: Tensor, n_iters: int, camera: Camera, seed: int) -> int:
     """How many iterations come nearest to the object, of `n_iters` at most.
 
-    The photons are divided into two independent halves, a and b. After many accelerated
-    iterations, K, an estimate is noisy but hardly biased, and the noise of one half knows
-    nothing of the other's: <a_k, b_K> is on average the product of a_k with the object. The mean
-    of a_k and b_k has the noise of a run on all photons. Taken is the number k for which it
-    is most alike the object (all items of a batch together):
+    The photons are divided into two independent halves, a and b. What many accelerated iterations
+    make of one, and go on to make, is noisy but hardly biased, and its noise knows nothing of
+    the other's: the product <a_k, late_b> is on average that of a_k with the object. The mean of
+    a_k and b_k has the noise of a run on all photons. Taken is the number k for which it is most
+    alike the object (all items of a batch together):
 
-        (<a_k, b_K> + <b_k, a_K>) / |a_k + b_k|
+        (<a_k, late_b> + <b_k, late_a>) / |a_k + b_k|        late = 2 x_K - x_K/2
 
     How well photons are predicted says less: it hardly depends on what the blur takes away, so
     it ends too early for points and too late for dense specimens (bench/NOTES.md).
     """
     halves = _halves(given_image(run), camera, seed)
-    late = min(2 * n_iters, _LATE)
     with torch.no_grad():
-        far = [run.with_image(h, acceleration="shb", tv=0.0).whole(start, late) for h in halves]
-        late_a, late_b = map(run.crop, far)
+        late_a, late_b = (_late(run.with_image(half), start, n_iters) for half in halves)
         trials = [run.with_image(half).through(start, numbers(n_iters)) for half in halves]
         best, most = 1, -math.inf
         for (number, _, one), (_, _, two) in zip(*trials, strict=True):
@@ -78,6 +76,14 @@ def held_out_count(run: Run, start: Tensor, n_iters: int, camera: Camera, seed: 
             elif number > _PATIENCE * best + 1:
                 break
     return best
+
+
+def _late(run: Run, start: Tensor, n_iters: int) -> Tensor:
+    """Where many accelerated iterations lead: as far again as the second half of them went."""
+    count = min(2 * n_iters, _LATE)
+    fast = run.with_image(given_image(run), acceleration="shb", tv=0.0)
+    (*_, half), (*_, last) = fast.through(start, (count // 2, count))
+    return run.crop(2 * last - half)
 
 
 def numbers(n_iters: int) -> list[int]:

@@ -112,7 +112,7 @@ def richardson_lucy(
         "idiv" ends the run when the I-divergence falls by less than 1e-4 of itself an iteration.
         "held_out" first runs on two halves of the photons, finds after how many iterations what
         they agree on is most like a late estimate of the other half, and runs that many on all
-        (items of a batch share the number); the search takes 2 min(2 n_iters, 100) iterations
+        (items of a batch share the number); the search takes 2 min(2 n_iters, 50) iterations
         and about 3 for each of the run.
         "gradient_consensus" (plain iterations only) leaves a voxel alone where two halves of the
         photons disagree about it, and ends when they do nearly everywhere.

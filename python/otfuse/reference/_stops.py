@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LATE = 100  # iterations at most of an estimate that others are compared with
+LATE = 50  # accelerated iterations at most of an estimate that others are compared with
 PATIENCE = 1.3  # so many times the best number without a better one, and the best is taken
 CONSENSUS = 0.01  # share of voxels that go on below which a run stops
 

@@ -294,7 +294,10 @@ def _held_out_count(
         return problem.cropped(_iterate(problem, start, number, acceleration, None, None))
 
     late = min(2 * n_iters, stops.LATE)
-    late_a, late_b = (restored(replace(half, tv=0.0), late, "shb") for half in (one, two))
+    free = [replace(half, tv=0.0) for half in (one, two)]
+    late_a, late_b = (
+        2 * restored(half, late, "shb") - restored(half, late // 2, "shb") for half in free
+    )
     likenesses: dict[int, float] = {}
     for number in stops.numbers(n_iters):
         a, b = (restored(half, number, acceleration) for half in (one, two))

@@ -20,8 +20,9 @@ KERNEL_TESTS := tests/test_fft_convolve.py tests/test_richardson_lucy.py tests/t
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt cmake/cuda.cmake csrc/CMakeLists.txt \
            $(wildcard csrc/*/*.cpp csrc/*/*.hpp csrc/*/*.cu csrc/*/*.cuh)
 # CUDA=AUTO builds the CUDA engine into the environment too, for the GPU of this machine; ON for
-# every generation of the default, which takes many minutes.
+# every generation of the default, or of CUDA_ARCHITECTURES.
 CUDA ?= OFF
+CUDA_ARCHITECTURES ?=
 INSTALL := $(PY) -m pip install --quiet --no-build-isolation \
            -C cmake.define.OTFUSE_HOST_KERNELS=ON -C cmake.define.OTFUSE_CUDA=$(CUDA)
 say = @printf '\n== %s\n' $(1)
@@ -78,7 +79,6 @@ sanitize: $(VENV)/.installed-test build/sanitize-venv/.ready
 
 # The device code alone, for one generation, with warnings as errors; then what ptxas says of each
 # kernel against csrc/cuda/ptxas_budget.txt. `make cuda-budget` accepts what it says.
-CUDA_ARCHITECTURES ?= 90
 cuda: cuda-log
 	$(PY) .ci/ptxas.py build/cuda/ptxas.log
 
@@ -87,11 +87,11 @@ cuda-budget: cuda-log
 
 cuda-log: $(VENV)/.created
 	@mkdir -p build
-	$(call say,"cuda: compiling the device code for $(CUDA_ARCHITECTURES)")
+	$(call say,"cuda: compiling the device code for $(or $(CUDA_ARCHITECTURES),90)")
 	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/cuda -G Ninja \
 	  -DSKBUILD_PROJECT_VERSION=0 -Dpybind11_DIR="$$($(PY) -m pybind11 --cmakedir)" \
 	  -DPython_EXECUTABLE="$(abspath $(PY))" -DOTFUSE_CUDA=ON -DOTFUSE_WERROR=ON \
-	  -DOTFUSE_CUDA_ARCHITECTURES="$(CUDA_ARCHITECTURES)" >build/cuda-configure.log \
+	  -DOTFUSE_CUDA_ARCHITECTURES="$(or $(CUDA_ARCHITECTURES),90)" >build/cuda-configure.log \
 	  || { cat build/cuda-configure.log; exit 1; }
 	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/cuda --target otfuse_cuda --clean-first \
 	  >build/cuda/ptxas.log 2>&1 || { grep -v ptxas build/cuda/ptxas.log; exit 1; }
@@ -101,15 +101,21 @@ bench: $(VENV)/.installed-bench
 	$(PY) bench/run.py
 	$(PY) bench/table.py
 
-# Built the way a user's pip builds it, then imported without the source tree.
+# Built the way a user's pip builds it, then imported without the source tree. With CUDA=ON also what
+# ptxas says is checked, and what a machine without a GPU is told.
 wheel: $(VENV)/.installed-test build/wheel-venv/.ready
 	$(call say,"wheel: building into dist/")
 	rm -rf dist
-	$(PY) -m pip wheel --quiet --no-deps --no-cache-dir --wheel-dir dist \
-	  -C cmake.define.OTFUSE_CUDA=$(CUDA) .
+	$(PY) -m pip wheel --verbose --no-deps --no-cache-dir --wheel-dir dist \
+	  -C cmake.define.OTFUSE_CUDA=$(CUDA) \
+	  $(if $(CUDA_ARCHITECTURES),-C cmake.define.OTFUSE_CUDA_ARCHITECTURES="$(CUDA_ARCHITECTURES)") \
+	  $(if $(filter ON,$(CUDA)),-C cmake.define.OTFUSE_WERROR=ON) . >build/wheel.log 2>&1 \
+	  || { tail -n 50 build/wheel.log; exit 1; }
 	$(PY) -m pip --python build/wheel-venv/bin/python install --quiet --no-deps --force-reinstall dist/*.whl
 	cd build && wheel-venv/bin/python -c "import otfuse; otfuse.show_config()"
 	cd build && wheel-venv/bin/otfuse --help >/dev/null
+	$(if $(filter ON,$(CUDA)),$(PY) .ci/ptxas.py build/wheel.log)
+	$(if $(filter ON,$(CUDA)),build/wheel-venv/bin/python .ci/without_gpu.py)
 	@ls -l dist
 
 clean:

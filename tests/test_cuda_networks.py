@@ -143,16 +143,16 @@ def test_streams_and_graphs() -> None:
     network = MRBCR().cuda().eval()
     images = [torch.rand(2, 1, 32, 48, device="cuda") for _ in range(3)]
     with torch.inference_mode():
-        truths = [network.body(x)[0] for x in images]
+        truths = [network(x)[0] for x in images]
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            aside = network.body(images[0])[0]
+            aside = network(images[0])[0]
         torch.cuda.current_stream().wait_stream(stream)
         assert_same(aside, truths[0], "on another stream")
         given, graph = images[0].clone(), torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            result = network.body(given)[0]
+            result = network(given)[0]
         for image, truth in zip(images, truths, strict=True):
             given.copy_(image)
             graph.replay()

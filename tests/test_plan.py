@@ -132,6 +132,16 @@ def test_a_device_has_no_rate_unless_one_is_given() -> None:
     assert otfuse.plan(SHAPE, "uint16", PSF, device="cuda", rate=0.05).seconds is not None
 
 
+def test_a_device_too_small_is_refused_with_the_bytes() -> None:
+    """Five arrays of 4 bytes a voxel, of 1536^3 voxels and one more: spectra, shared by none."""
+    shape, psf = (1500,) * 3, (31,) * 3
+    need = otfuse.plan(shape, "uint16", psf, device="cuda", acceleration=None).peak_bytes
+    voxels = 1536**3
+    assert 4 * 4 * voxels < need < 1.1 * (4 * 4 * voxels + 2 * 4 * 1500**3)
+    with pytest.raises(ValueError, match=rf"whole job, {need} bytes, got {16 * 2**30}"):
+        otfuse.plan(shape, "uint16", psf, device="cuda", acceleration=None, max_memory=16 * 2**30)
+
+
 def test_a_rate_is_measured() -> None:
     assert 0.01 < otfuse.measure_rate((16, 64, 64)) < 10_000
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The compiled Richardson-Lucy Network against the twin in plain torch."""
 
+import copy
+
 import pytest
 import torch
 
@@ -47,6 +49,39 @@ def test_network_uses_it(rng):
         assert_same(network(image), expected, "inference")
     assert network(image).grad_fn is not None
     assert network.requires_grad_(False)(image).grad_fn is None
+
+
+def test_weights_are_packed_once_and_after_every_change(rng, monkeypatch):
+    network = made_up(rng, torch.float32)
+    image = volume(rng, 1, 1, 6, 7, 8, dtype=torch.float32)
+    calls = []
+    pack = RLN.packed_weights
+    monkeypatch.setattr(RLN, "packed_weights", lambda self: calls.append(1) or pack(self))
+
+    def up_to_date(packed: int) -> None:
+        with torch.no_grad():
+            for _ in range(2):
+                found = network(image)
+        assert len(calls) == packed
+        assert_same(found, rln(image, pack(network), denominator=network.denominator), "now")
+
+    up_to_date(1)
+    with torch.no_grad():
+        network.conv["5"].weight.mul_(0.9)
+    up_to_date(2)
+    network.norm["3"].running_var.add_(0.1)
+    up_to_date(3)
+    network.load_state_dict(made_up(rng, torch.float32).state_dict())
+    up_to_date(4)
+    network.bfloat16().float()
+    up_to_date(5)
+    network.conv["1"].weight = torch.nn.Parameter(0.5 * network.conv["1"].weight.detach())
+    up_to_date(6)
+    network = copy.deepcopy(network)
+    up_to_date(7)
+    with torch.inference_mode():
+        network.norm["2"].bias = torch.nn.Parameter(torch.ones(4))
+    up_to_date(9)  # torch counts no changes of it
 
 
 def test_threads_change_nothing(rng):

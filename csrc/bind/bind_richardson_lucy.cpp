@@ -3,6 +3,7 @@
 #include "bind/bind.hpp"
 #include "bind/loop.hpp"
 #include "cpu/engine.hpp"
+#include "cuda/rl_memory.hpp"
 
 namespace py = pybind11;
 
@@ -29,6 +30,16 @@ void richardson_lucy(bool is_double, AnyRichardsonLucy loop) {
   if (!finished) throw py::error_already_set();  // poll left the signal's exception
 }
 
+// The loop's arrays and OTFs on a device, in pencil passes: other tiers take less, or
+// leave the rest to torch.
+template <class real_t>
+int64_t bytes_on_device(const RichardsonLucyParams<real_t>& p) {
+  const int64_t kernels = p.kernel.kernels * (p.otf_back == nullptr ? 1 : 2);
+  return cuda::LoopMemory<real_t>::bytes(p, 2 * sizeof(real_t)) +
+         kernels * cuda::otf_size(p.grid) * int64_t(sizeof(real_t));
+}
+
+template <bool kOnDevice>
 int64_t richardson_lucy_bytes(bool is_double, Triple grid, int64_t batch, int64_t kernels,
                               Triple image_extent, const std::string& acceleration,
                               bool weighted, bool unmatched, bool tv, bool mapped,
@@ -48,6 +59,7 @@ int64_t richardson_lucy_bytes(bool is_double, Triple grid, int64_t batch, int64_
     p.judged.data = judged ? &present : nullptr;
     p.weighted = weighted;
     p.threads = threads;
+    if constexpr (kOnDevice) return bytes_on_device(p);
     return engine<real_t>().richardson_lucy_bytes(p);
   });
 }
@@ -86,8 +98,10 @@ void bind_richardson_lucy(py::module_& m) {
       .def_readwrite("weighted", &AnyRichardsonLucy::weighted)
       .def_readwrite("threads", &AnyRichardsonLucy::threads);
   m.def("richardson_lucy_cpu", &richardson_lucy, "The Richardson-Lucy loop of a batch.");
-  m.def("richardson_lucy_bytes_cpu", &richardson_lucy_bytes,
+  m.def("richardson_lucy_bytes_cpu", &richardson_lucy_bytes<false>,
         "Bytes that the loop takes.");
+  m.def("richardson_lucy_bytes_cuda", &richardson_lucy_bytes<true>,
+        "Bytes that the loop takes on a device, whether the kernels were built or not.");
 }
 
 }  // namespace otfuse

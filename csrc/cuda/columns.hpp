@@ -19,11 +19,13 @@ namespace otfuse::cuda {
 
 enum class ColumnMode { kForward, kInverse, kConvolve };
 
-template <class real_t, class Stored, ColumnMode kMode>
+// One kernel for all modes: apart they would be compiled for twice as long.
+template <class real_t, class Stored>
 struct ColumnPass {
   static constexpr int kThreads = 256;
   static constexpr int kBlocksPerMultiprocessor = sizeof(real_t) == 4 ? 3 : 2;
 
+  ColumnMode mode;
   LinePlan<real_t> plan;
   int limit_in, limit_out;  // values of a column that hold something; that are wanted
   int64_t stride;           // from one value of a column to the next
@@ -56,7 +58,7 @@ struct ColumnPass {
         reinterpret_cast<int64_t*>(block.shared() +
                                    lines * plan.n * sizeof(Pair<real_t>)),
         spectrum + base,
-        kMode == ColumnMode::kConvolve ? otf + kernel.of(item) * item_stride : nullptr};
+        mode == ColumnMode::kConvolve ? otf + kernel.of(item) * item_stride : nullptr};
     block.phase([&](int t) OTFUSE_PHASE {
       if (t >= lines) return;
       const int64_t c = tile_index * lines + t;
@@ -64,24 +66,23 @@ struct ColumnPass {
     });
     const Lines all{0, lines, by_lines};
     const int last = plan.count - 1;
-    if constexpr (kMode != ColumnMode::kInverse) {
-      const int stages = kMode == ColumnMode::kForward ? plan.count : last;
-      OTFUSE_ROLLED
-      for (int s = 0; s < stages; ++s) {
-        block.phase([&](int t) OTFUSE_PHASE {
-          stage<false>(t, all, work, s, s == 0, s == last);
-        });
-      }
+    const int forward = mode == ColumnMode::kForward    ? plan.count
+                        : mode == ColumnMode::kConvolve ? last
+                                                        : 0;
+    const int inverse = mode == ColumnMode::kInverse ? plan.count : last;
+    OTFUSE_ROLLED
+    for (int s = 0; s < forward; ++s) {
+      block.phase([&](int t)
+                      OTFUSE_PHASE { stage<false>(t, all, work, s, s == 0, s == last); });
     }
-    if constexpr (kMode == ColumnMode::kConvolve) {
+    if (mode == ColumnMode::kForward) return;
+    if (mode == ColumnMode::kConvolve) {
       block.phase([&](int t) OTFUSE_PHASE { middle(t, all, work, last == 0); });
     }
-    if constexpr (kMode != ColumnMode::kForward) {
-      OTFUSE_ROLLED
-      for (int s = kMode == ColumnMode::kInverse ? last : last - 1; s >= 0; --s) {
-        block.phase(
-            [&](int t) OTFUSE_PHASE { stage<true>(t, all, work, s, s == last, s == 0); });
-      }
+    OTFUSE_ROLLED
+    for (int s = inverse - 1; s >= 0; --s) {
+      block.phase([&](int t)
+                      OTFUSE_PHASE { stage<true>(t, all, work, s, s == last, s == 0); });
     }
   }
 
@@ -108,7 +109,7 @@ struct ColumnPass {
     const bool used = work.column[c] >= 0;
     const int64_t place = used ? work.column[c] : 0;
     Column column{work.tile + c, work.values + place, nullptr, used};
-    if constexpr (kMode == ColumnMode::kConvolve) column.transfer = work.transfer + place;
+    if (mode == ColumnMode::kConvolve) column.transfer = work.transfer + place;
     return column;
   }
 
@@ -135,14 +136,12 @@ struct ColumnPass {
   template <bool kInverse>
   OTFUSE_HD void stage(int t, const Lines& all, const Work& work, int s, bool enters,
                        bool leaves) const {
-    constexpr bool kEnters = kInverse == (kMode == ColumnMode::kInverse);
-    constexpr bool kLeaves = kInverse == (kMode != ColumnMode::kForward);
     run_stage<kInverse, kThreads, Order::kLinesFirst>(
         t, all, plan, s, [&](int c) { return column_of(work, c); },
         [&](const Column& column, int i)
-            OTFUSE_LAMBDA { return load(column, i, kEnters && enters); },
+            OTFUSE_LAMBDA { return load(column, i, enters); },
         [&](const Column& column, int i, const C& v)
-            OTFUSE_LAMBDA { store(column, i, v, kLeaves && leaves); });
+            OTFUSE_LAMBDA { store(column, i, v, leaves); });
   }
 
   OTFUSE_HD void middle(int t, const Lines& all, const Work& work, bool alone) const {

@@ -18,6 +18,9 @@ template <class real_t>
 TileEngine<real_t> device_tiles();
 template <class real_t>
 PointEngine<real_t> device_points();
+template <class real_t>
+void device_step(const RichardsonLucyParams<real_t>&, LoopStep, int64_t i, real_t* values,
+                 void* workspace, const Queue&);
 
 int device_count();  // 0 without a driver
 int64_t shared_bytes(int device);

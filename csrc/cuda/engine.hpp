@@ -7,6 +7,7 @@
 
 #include "core/params.hpp"
 #include "core/phases.hpp"
+#include "cuda/line_plan.hpp"
 
 namespace otfuse::cuda {
 
@@ -31,8 +32,6 @@ struct PencilEngine {
   int64_t (*fft_convolve_bytes)(const Extents& grid, int64_t batch);
   void (*fft_convolve)(const FftConvolveParams<real_t>&, const Tables&, void* workspace,
                        const Queue&);
-  // stored: bytes of a complex value of the spectra; 0: without room for them
-  int64_t (*richardson_lucy_bytes)(const RichardsonLucyParams<real_t>&, int64_t stored);
   void (*richardson_lucy)(const RichardsonLucyParams<real_t>&, const Tables&,
                           void* workspace, const Queue&);
 };
@@ -54,6 +53,8 @@ struct TileEngine {
 
 template <class real_t>
 struct PointEngine {
+  // stored: bytes of a complex value of the spectra; 0: without room for them
+  int64_t (*richardson_lucy_bytes)(const RichardsonLucyParams<real_t>&, int64_t stored);
   void (*richardson_lucy_step)(const RichardsonLucyParams<real_t>&, LoopStep, int64_t i,
                                real_t* values, void* workspace, const Queue&);
   void (*rl_ratio)(const RlRatioParams<real_t>&, const Queue&);
@@ -67,6 +68,8 @@ struct Engine : PencilEngine<real_t>,
                 PointEngine<real_t> {};
 
 // Reals of one OTF on a grid.
-int64_t otf_size(const Extents& grid);
+inline int64_t otf_size(const Extents& grid) {
+  return 2 * grid.z * grid.y * spectrum_pitch(grid.x);
+}
 
 }  // namespace otfuse::cuda

@@ -61,7 +61,7 @@ class Passes {
     if (!l.flat && l.y.n > 1) {
       auto first = along_y(in.z, in.y, l.y.n);
       if (kHalf) first.scale = real_t(1.0 / double(l.y.n));
-      columns<ColumnMode::kForward>(first);
+      columns(ColumnMode::kForward, first);
     }
     auto pass = l.flat ? along_y(1, in.y, out.y) : along_z(in.z, out.z);
     // The OTF has the whole scale in it, of which the passes before have done their part.
@@ -69,8 +69,8 @@ class Passes {
     pass.otf = otf;
     pass.kernel = kernel;
     pass.adjoint = adjoint;
-    columns<ColumnMode::kConvolve>(pass);
-    if (!l.flat && l.y.n > 1) columns<ColumnMode::kInverse>(along_y(out.z, l.y.n, out.y));
+    columns(ColumnMode::kConvolve, pass);
+    if (!l.flat && l.y.n > 1) columns(ColumnMode::kInverse, along_y(out.z, l.y.n, out.y));
   }
 
   // The rest of a forward transform, scaled.
@@ -78,15 +78,15 @@ class Passes {
     auto first = along_y(l.flat ? 1 : in.z, in.y, l.y.n);
     auto second = along_z(in.z, l.z.n);
     (l.flat ? first : second).scale = scale;
-    if (l.flat || l.y.n > 1) columns<ColumnMode::kForward>(first);
-    if (!l.flat) columns<ColumnMode::kForward>(second);
+    if (l.flat || l.y.n > 1) columns(ColumnMode::kForward, first);
+    if (!l.flat) columns(ColumnMode::kForward, second);
   }
 
   // The first part of an inverse transform; only the planes and rows `out` are wanted.
   void inverse(const Extents& out) const {
-    if (!l.flat) columns<ColumnMode::kInverse>(along_z(l.z.n, out.z));
+    if (!l.flat) columns(ColumnMode::kInverse, along_z(l.z.n, out.z));
     if (l.flat || l.y.n > 1) {
-      columns<ColumnMode::kInverse>(along_y(l.flat ? 1 : out.z, l.y.n, out.y));
+      columns(ColumnMode::kInverse, along_y(l.flat ? 1 : out.z, l.y.n, out.y));
     }
   }
 
@@ -96,17 +96,17 @@ class Passes {
   static constexpr double kHalfMean = 32;
 
   template <RowMode kMode, class Op>
-  Gains<real_t> gains() const {
+  Gains<real_t> gains(const Op& op) const {
     Gains<real_t> g;
     if constexpr (kHalf) {
       constexpr double kLevel = 1e6;  // the mean over the level
       if constexpr (kMode != RowMode::kEnter) {
-        const bool light = Op::kTakes == Quantity::kLight;
+        const bool light = op.takes == Quantity::kLight;
         g.load = real_t((light ? kLevel : 1) / kHalfMean);
         g.load_level = light ? level_ : nullptr;
       }
       if constexpr (kMode != RowMode::kLeave) {
-        const bool light = Op::kGives == Quantity::kLight;
+        const bool light = op.gives == Quantity::kLight;
         g.store = real_t(kHalfMean / double(l.x.n) / (light ? kLevel : 1));
         g.store_level = light ? level_ : nullptr;
       }
@@ -133,14 +133,13 @@ class Passes {
     return {l.z, int(in), int(out), plane, plane, 1, 0};
   }
 
-  template <ColumnMode kMode>
-  void columns(const ColumnJob& job) const {
+  void columns(ColumnMode mode, const ColumnJob& job) const {
     const int lines = lines_of_block<real_t>(job.plan.n, launch_.limits);
-    const ColumnPass<real_t, Stored, kMode> pass{
-        job.plan,    job.limit_in,   job.limit_out, job.stride,      job.columns,
-        l.pitch,     l.kx_count,     job.slabs,     job.slab_stride, l.size(),
-        lines,       Divider(lines), spectrum_,     job.otf,         job.kernel,
-        job.adjoint, job.scale};
+    const ColumnPass<real_t, Stored> pass{
+        mode,        job.plan,    job.limit_in,   job.limit_out, job.stride,
+        job.columns, l.pitch,     l.kx_count,     job.slabs,     job.slab_stride,
+        l.size(),    lines,       Divider(lines), spectrum_,     job.otf,
+        job.kernel,  job.adjoint, job.scale};
     launch_(pass, pass.blocks(batch_), pass.shared_bytes());
   }
 
@@ -170,7 +169,7 @@ class Passes {
             l.x.padding.pitch(l.x.n),
             last,
             spectrum_,
-            gains<kMode, Op>(),
+            gains<kMode>(op),
             partial};
   }
 

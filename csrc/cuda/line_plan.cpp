@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "core/digits.hpp"
-#include "cuda/engine.hpp"
 
 namespace otfuse::cuda {
 namespace {
@@ -94,10 +93,6 @@ Padding best_padding(const LineStages& plan) {
 }
 
 }  // namespace
-
-int64_t otf_size(const Extents& grid) {
-  return 2 * grid.z * grid.y * spectrum_pitch(grid.x);
-}
 
 bool has_line_plan(int64_t n) { return n >= 1 && n <= kLongestLine && is_smooth(n); }
 

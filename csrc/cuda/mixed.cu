@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The same with spectra in half precision, as kernels; OTFUSE_REAL is the precision.
+// The passes over spectra in half precision, as kernels.
 #include "cuda/device.hpp"
 #include "cuda/engine_table.hpp"
 #include "cuda/launch.cuh"
@@ -7,8 +7,13 @@
 namespace otfuse::cuda {
 
 template <>
-MixedEngine<OTFUSE_REAL> device_mixed<OTFUSE_REAL>() {
-  return mixed_engine<OTFUSE_REAL, &device_launch>();
+MixedEngine<float> device_mixed<float>() {
+  return mixed_engine<float, &device_launch, &device_step<float>>();
+}
+
+template <>
+MixedEngine<double> device_mixed<double>() {
+  return mixed_engine<double, &device_launch, &device_step<double>>();
 }
 
 }  // namespace otfuse::cuda

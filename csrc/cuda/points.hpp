@@ -18,7 +18,7 @@ struct PointPass {
   Extents grid;
   int64_t planes, rows;  // of an item that are served
   real_t* values;
-  double* partial;  // (item, groups), where Op adds up
+  double* partial;  // (item, groups): what Op adds up; none: not wanted
 
   OTFUSE_HD int64_t pairs() const { return planes * ((rows + 1) / 2); }
   OTFUSE_HD int64_t groups() const { return (pairs() + kLines - 1) / kLines; }
@@ -35,11 +35,13 @@ struct PointPass {
         if (pair < pairs()) serve(t, item, pair, sum);
       }
       if constexpr (kMode == RowMode::kTurn) {
-        if constexpr (Op::kAddsUp) sums[t] = sum;
+        if (Op::kAddsUp && partial != nullptr) sums[t] = sum;
       }
     });
     if constexpr (kMode == RowMode::kTurn) {
-      if constexpr (Op::kAddsUp) add_up<kThreads>(block, sums, partial + block.index);
+      if (Op::kAddsUp && partial != nullptr) {
+        add_up<kThreads>(block, sums, partial + block.index);
+      }
     }
   }
 

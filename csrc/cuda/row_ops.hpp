@@ -5,10 +5,10 @@
 //   enter(place, x)                  what is transformed
 //   leave(place, x, value)           takes what was transformed back
 //   turn(place, x, value, held, sum) both; held is what fetch(place, x) has read before
+// `gives` and `takes` tell how large what it enters or leaves with is.
 #pragma once
 
 #include <cmath>
-#include <type_traits>
 
 #include "core/pointwise.hpp"
 #include "core/window.hpp"
@@ -31,8 +31,7 @@ enum class Quantity { kLight, kRatio };
 
 template <class real_t>
 struct FieldPlace {
-  real_t *first = nullptr,
-         *second = nullptr;  // rows of the caller's array; null outside its window
+  real_t *first = nullptr, *second = nullptr;  // rows; null outside the array's window
 };
 
 template <class real_t>
@@ -49,13 +48,14 @@ OTFUSE_HD int x_index(int x, const Window& w, const Extents& grid) {
   return k < int(w.extent.x) ? k : -1;
 }
 
-// Values of the caller's array; `outside` beyond its window.
+// Values of an array; `outside` beyond its window.
 template <class real_t>
 struct FieldSource {
   using Place = FieldPlace<const real_t>;
   Field<const real_t> field;
   Extents grid;
   real_t outside = 0;
+  Quantity gives = Quantity::kLight;
 
   OTFUSE_HD Place place(int64_t item, int64_t z, int64_t y, bool second) const {
     return field_place(field, grid, item, z, y, second);
@@ -72,6 +72,7 @@ struct FieldSource {
 
 template <class real_t>
 struct FieldSink {
+  static constexpr Quantity takes = Quantity::kRatio;
   using Place = FieldPlace<real_t>;
   Field<real_t> field;
   Extents grid;
@@ -88,34 +89,14 @@ struct FieldSink {
   }
 };
 
-// 1 where the camera observed, else 0: negative pixels were not.
+// y / (H p + b), 0 where unseen; the I-divergence is added up on the way where that is
+// wanted, from other counts than y where there are such.
 template <class real_t>
-struct ObservedSource {
-  static constexpr Quantity kGives = Quantity::kRatio;
-  using Place = FieldPlace<const real_t>;
-  FieldSource<real_t> image;  // `outside` is negative
-
-  OTFUSE_HD Place place(int64_t item, int64_t z, int64_t y, bool second) const {
-    return image.place(item, z, y, second);
-  }
-  OTFUSE_HD Complex<real_t> enter(const Place& p, int x) const {
-    const Complex<real_t> y = image.enter(p, x);
-    return {real_t(y.re < 0 ? 0 : 1), real_t(y.im < 0 ? 0 : 1)};
-  }
-};
-
-// y / (H p + b), 0 where unseen. kFull: with a map added to b, and the I-divergence added
-// up on the way, from other counts than y where there are such.
-template <class real_t, bool kFull>
 struct RatioOp {
-  static constexpr Quantity kTakes = Quantity::kLight, kGives = Quantity::kRatio;
-  static constexpr bool kAddsUp = kFull;
-  struct More {
-    FieldPlace<const real_t> background_map, judged;
-  };
-  struct None {};
-  struct Place : std::conditional_t<kFull, More, None> {
-    FieldPlace<const real_t> rows;
+  static constexpr Quantity takes = Quantity::kLight, gives = Quantity::kRatio;
+  static constexpr bool kAddsUp = true;
+  struct Place {
+    FieldPlace<const real_t> rows, background_map, judged;
     real_t floor;
   };
   FieldSource<real_t> image;  // `outside` is negative
@@ -123,18 +104,22 @@ struct RatioOp {
   real_t background;
   FieldSource<real_t> background_map, judged;  // may be absent; as the image outside
   real_t judged_offset;
+  bool judges;
+
+  explicit RatioOp(const RichardsonLucyParams<real_t>& p)
+      : image{p.image, p.grid, real_t(-1)},
+        floor(p.floor),
+        background(p.background),
+        background_map{p.background_map, p.grid},
+        judged{p.judged, p.grid, real_t(-1)},
+        judged_offset(p.judged_offset),
+        judges(p.divergence != nullptr) {}
 
   OTFUSE_HD Place place(int64_t item, int64_t z, int64_t y, bool second) const {
-    Place p{{}, image.place(item, z, y, second), floor[item]};
-    if constexpr (kFull) {
-      if (background_map.field)
-        p.background_map = background_map.place(item, z, y, second);
-      if (judged.field) p.judged = judged.place(item, z, y, second);
-    }
+    Place p{image.place(item, z, y, second), {}, {}, floor[item]};
+    if (background_map.field) p.background_map = background_map.place(item, z, y, second);
+    if (judged.field) p.judged = judged.place(item, z, y, second);
     return p;
-  }
-  OTFUSE_HD RatioOp<real_t, false> plain() const {
-    return {image, floor, background, background_map, judged, judged_offset};
   }
   // y log(y / m) - y + m, given the ratio too; nothing where y is negative.
   OTFUSE_HD static double judge(real_t y, real_t m, real_t ratio) {
@@ -145,13 +130,12 @@ struct RatioOp {
                          double& sum) const {
     const real_t expected = rl_expected(reblurred, background, least);
     const real_t r = seen < 0 ? real_t(0) : seen / expected;
-    if constexpr (kFull) {
-      if (judged.field) {
-        const real_t m = larger(real_t(expected - judged_offset), least);
-        sum += judge(held, m, held / m);
-      } else {
-        sum += judge(seen, expected, r);
-      }
+    if (!judges) return r;
+    if (judged.field) {
+      const real_t m = larger(real_t(expected - judged_offset), least);
+      sum += judge(held, m, held / m);
+    } else {
+      sum += judge(seen, expected, r);
     }
     return r;
   }
@@ -161,10 +145,8 @@ struct RatioOp {
   OTFUSE_HD Complex<real_t> turn(const Place& p, int x, const Complex<real_t>& v,
                                  const Complex<real_t>& y, double& sum) const {
     Complex<real_t> h = v, held = y;
-    if constexpr (kFull) {
-      if (background_map.field) h = h + background_map.enter(p.background_map, x);
-      if (judged.field) held = judged.enter(p.judged, x);
-    }
+    if (background_map.field) h = h + background_map.enter(p.background_map, x);
+    if (judged.field) held = judged.enter(p.judged, x);
     return {ratio(y.re, h.re, held.re, p.floor, sum),
             ratio(y.im, h.im, held.im, p.floor, sum)};
   }
@@ -174,8 +156,9 @@ struct RatioOp {
 template <class real_t>
 struct LoopArrays {
   Extents grid;
-  real_t *estimate, *previous, *weight;
-  const real_t* floor;  // (batch)
+  real_t *estimate, *previous;  // with momentum the one before, else none
+  const real_t* weight;         // 1 / H^T 1; none: 1
+  const real_t* floor;          // (batch)
   bool clipped;  // the back projector has negative lobes: no estimate below the floor
 
   struct Place {
@@ -192,62 +175,16 @@ struct LoopArrays {
     const int64_t i = p.row + x;
     return {f(i), p.second ? f(i + grid.x) : real_t(0)};
   }
-  // The point from which the step after next is taken: with momentum x + a (x -
-  // x_before).
-  OTFUSE_HD real_t pushed(int64_t i, real_t x, real_t before, real_t step,
-                          real_t least) const {
-    if (previous == nullptr) return x;
-    if (weight != nullptr && !(weight[i] > 0)) return 0;
-    return rl_momentum(x, before, step, least);
+  OTFUSE_HD real_t weight_at(int64_t i) const {
+    return weight == nullptr ? real_t(1) : weight[i];
   }
 };
 
-// W = 1 / H^T 1; voxels that the camera hardly sees start, and stay, at 0.
-template <class real_t>
-struct WeightSink {
-  static constexpr Quantity kTakes = Quantity::kRatio;
-  using Place = typename LoopArrays<real_t>::Place;
-  LoopArrays<real_t> arrays;
-
-  OTFUSE_HD Place place(int64_t item, int64_t z, int64_t y, bool second) const {
-    return arrays.place(item, z, y, second);
-  }
-  OTFUSE_HD void set(int64_t i, real_t light) const {
-    const bool seen = light > real_t(kLeastWeight);
-    arrays.weight[i] = seen ? 1 / light : real_t(0);
-    if (!seen) arrays.estimate[i] = 0;
-  }
-  OTFUSE_HD void leave(const Place& p, int x, const Complex<real_t>& v) const {
-    set(p.row + x, v.re);
-    if (p.second) set(p.row + arrays.grid.x + x, v.im);
-  }
-};
-
-// The point that the first iteration starts from.
-template <class real_t>
-struct FirstPoint {
-  static constexpr Quantity kGives = Quantity::kLight;
-  using Place = typename LoopArrays<real_t>::Place;
-  LoopArrays<real_t> arrays;
-  real_t step;
-
-  OTFUSE_HD Place place(int64_t item, int64_t z, int64_t y, bool second) const {
-    return arrays.place(item, z, y, second);
-  }
-  OTFUSE_HD Complex<real_t> enter(const Place& p, int x) const {
-    return arrays.both(p, x, [&](int64_t i) {
-      const real_t value = arrays.estimate[i];
-      return arrays.previous == nullptr
-                 ? value
-                 : arrays.pushed(i, value, arrays.previous[i], step, p.floor);
-    });
-  }
-};
-
-// Takes x to the next estimate and gives the point that the next iteration starts from.
+// Takes x to the next estimate, which comes in the place of the one before it, and gives
+// the point that the next iteration starts from.
 template <class real_t>
 struct UpdateOp {
-  static constexpr Quantity kTakes = Quantity::kRatio, kGives = Quantity::kLight;
+  static constexpr Quantity takes = Quantity::kRatio, gives = Quantity::kLight;
   static constexpr bool kAddsUp = false;
   using Place = typename LoopArrays<real_t>::Place;
   LoopArrays<real_t> arrays;
@@ -258,7 +195,7 @@ struct UpdateOp {
   }
   // p W: the point that the step is taken from, weighted; -1 where nothing is restored.
   OTFUSE_HD real_t weighted(int64_t i, real_t least) const {
-    const real_t w = arrays.weight == nullptr ? real_t(1) : arrays.weight[i];
+    const real_t w = arrays.weight_at(i);
     real_t p = arrays.estimate[i];
     if (arrays.previous != nullptr) p = rl_momentum(p, arrays.previous[i], step, least);
     return w > 0 ? p * w : real_t(-1);
@@ -269,11 +206,12 @@ struct UpdateOp {
     const real_t lowest = arrays.clipped ? least : real_t(0);
     const real_t next =
         weighted < 0 ? real_t(0) : larger(real_t(weighted * correction), lowest);
-    real_t before = next;
-    if (arrays.previous != nullptr) arrays.previous[i] = before = arrays.estimate[i];
-    arrays.estimate[i] = next;
-    if (arrays.previous == nullptr || weighted < 0) return next;
-    return rl_momentum(next, before, next_step, least);
+    if (arrays.previous == nullptr) {
+      arrays.estimate[i] = next;
+      return next;
+    }
+    arrays.previous[i] = next;
+    return weighted < 0 ? next : rl_momentum(next, arrays.estimate[i], next_step, least);
   }
   OTFUSE_HD Complex<real_t> fetch(const Place& p, int x) const {
     return arrays.both(p, x, [&](int64_t i) { return weighted(i, p.floor); });

@@ -66,7 +66,7 @@ struct RowPass {
   bool last;  // of a turn: what comes out of it is not transformed any more
   Stored* spectrum;
   Gains<real_t> gains;
-  double* partial;  // (item, groups), where Op adds up
+  double* partial;  // (item, groups): what Op adds up; none: not wanted
 
   OTFUSE_HD int64_t pairs() const { return planes * ((rows + 1) / 2); }
   OTFUSE_HD int64_t groups() const { return (pairs() + lines - 1) / lines; }
@@ -74,7 +74,7 @@ struct RowPass {
   int64_t shared_bytes() const {
     int64_t bytes = lines * (tile_pitch * sizeof(Pair<real_t>) + sizeof(Line));
     if constexpr (kMode == RowMode::kTurn) {
-      if (Op::kAddsUp) bytes += (kThreads + kSumGroups) * sizeof(double);
+      if (partial != nullptr) bytes += (kThreads + kSumGroups) * sizeof(double);
     }
     return bytes;
   }
@@ -104,7 +104,9 @@ struct RowPass {
       block.phase([&](int t) OTFUSE_PHASE { scatter(t, all, work); });
     }
     if constexpr (kMode == RowMode::kTurn) {
-      if constexpr (Op::kAddsUp) add_up<kThreads>(block, work.sum, partial + block.index);
+      if (Op::kAddsUp && partial != nullptr) {
+        add_up<kThreads>(block, work.sum, partial + block.index);
+      }
     }
   }
 
@@ -253,7 +255,7 @@ struct RowPass {
     } else {
       double sum = 0;
       turn_stage<kThreads>(t, all, plan, placed, load, store, Turn{op, sum});
-      if constexpr (Op::kAddsUp) work.sum[t] = sum;
+      if (Op::kAddsUp && partial != nullptr) work.sum[t] = sum;
     }
   }
 };

@@ -267,28 +267,4 @@ struct Tile {
   }
 };
 
-template <class real_t>
-struct TileConvolve {
-  static constexpr int kThreads = Tile<real_t>::kThreads;
-  static constexpr int kBlocksPerMultiprocessor = Tile<real_t>::kBlocksPerMultiprocessor;
-
-  Tile<real_t> tile;
-  FieldSource<real_t> image;
-  FieldSink<real_t> out;
-  const Pair<real_t>* otf;
-  KernelIndex kernel;
-  int64_t otf_stride;
-  bool adjoint;
-
-  template <class Block>
-  OTFUSE_HD void operator()(Block& block) const {
-    const auto work = tile.work_of(block.shared(), block.index);
-    block.phase([&](int t) OTFUSE_PHASE { tile.enter(t, work, image); });
-    tile.forward_rows(block, work);
-    tile.convolve(block, work, otf + kernel.of(block.index) * otf_stride, adjoint);
-    tile.inverse_rows(block, work);
-    block.phase([&](int t) OTFUSE_PHASE { tile.leave(t, work, out); });
-  }
-};
-
 }  // namespace otfuse::cuda

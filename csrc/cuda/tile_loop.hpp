@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The whole Richardson-Lucy loop of a flat image in one block; see cuda/tile.hpp.
+// A convolution, or all iterations of Richardson-Lucy, of a flat image in one block; see
+// cuda/tile.hpp. Both are one kernel, so that their stages are compiled once.
 #pragma once
 
-#include "cuda/richardson_lucy.hpp"
+#include <type_traits>
+
+#include "cuda/rl_memory.hpp"
 #include "cuda/tile.hpp"
 
 namespace otfuse::cuda {
@@ -13,154 +16,122 @@ struct TileLoop {
   static constexpr int kBlocksPerMultiprocessor = Tile<real_t>::kBlocksPerMultiprocessor;
 
   Tile<real_t> tile;
-  LoopArrays<real_t> arrays;
-  RatioOp<real_t, true> ratio;
-  bool full;                               // with a background map, or the I-divergence
-  FieldSource<real_t> estimate, previous;  // where the loop starts
-  FieldSink<real_t> out, out_previous;     // the second may be absent
+  FieldSource<real_t> start;  // the image, or the first point
   const Pair<real_t>*otf, *otf_back;
   KernelIndex kernel;
   int64_t otf_stride;
+  bool convolves, adjoint;  // a convolution's; the second is not looked at in a loop
+  FieldSink<real_t> out;
+  LoopArrays<real_t> even;  // what iterations 0, 2, .. find
+  RatioOp<real_t> ratio;
   int64_t n_iters, first_iteration;
   double* divergence;  // (batch, n_iters); none: not wanted
 
+  // Half an iteration each: odd ones make the ratio, even ones the next estimate.
   template <class Block>
   OTFUSE_HD void operator()(Block& block) const {
     const auto work = tile.work_of(block.shared(), block.index);
     const int64_t nth = kernel.of(block.index) * otf_stride;
-    copy_in(block, estimate, arrays.estimate);
-    if (arrays.previous != nullptr) copy_in(block, previous, arrays.previous);
-    // Half an iteration each, in one loop, so that its stages are compiled once: -1 and 0
-    // make the first point, and before it the weight; odd ones make the ratio, even ones
-    // the next estimate.
-    const int64_t begin = arrays.weight != nullptr ? -1 : 0, end = 2 * n_iters;
+    block.phase([&](int t) OTFUSE_PHASE { tile.enter(t, work, start); });
     OTFUSE_ROLLED
-    for (int64_t half = begin; half <= end; ++half) {
+    for (int64_t half = 1; half <= (convolves ? 1 : 2 * n_iters); ++half) {
       const bool odd = half % 2 != 0;
-      if (half > begin) {
-        tile.convolve(block, work, (odd || half == 0 ? otf : otf_back) + nth, !odd);
-        tile.inverse_rows(block, work);
+      tile.forward_rows(block, work);
+      tile.convolve(block, work, (odd ? otf : otf_back) + nth,
+                    convolves ? adjoint : !odd);
+      tile.inverse_rows(block, work);
+      if (convolves) {
+        block.phase([&](int t) OTFUSE_PHASE { tile.leave(t, work, out); });
+        continue;
       }
-      if (half <= 0) {
-        begin_loop(block, work, half, begin);
-      } else if (odd && full) {
-        block.phase([&](int t) OTFUSE_PHASE { tile.turn(t, work, ratio); });
-        if (divergence != nullptr) {
-          double* const of_item = divergence + block.index * n_iters;
-          add_up<kThreads>(block, work.sums, of_item + half / 2);
-        }
-      } else if (odd) {
-        const RatioOp<real_t, false> plain = ratio.plain();
-        block.phase([&](int t) OTFUSE_PHASE { tile.turn(t, work, plain); });
-      } else {
-        const UpdateOp<real_t> update{arrays, step(half / 2 - 1), step(half / 2)};
+      if (!odd) {
+        const UpdateOp<real_t> update = update_of(half / 2 - 1);
         block.phase([&](int t) OTFUSE_PHASE { tile.turn(t, work, update); });
+        continue;
       }
-      if (half < end) tile.forward_rows(block, work);
+      block.phase([&](int t) OTFUSE_PHASE { tile.turn(t, work, ratio); });
+      if (divergence != nullptr) {
+        double* const of_item = divergence + block.index * n_iters;
+        add_up<kThreads>(block, work.sums, of_item + half / 2);
+      }
     }
-    copy_out(block, out, arrays.estimate);
-    if (out_previous.field) copy_out(block, out_previous, arrays.previous);
   }
 
  private:
-  // Enters what the camera observed, or the first point; the weight is made in between.
-  template <class Block>
-  OTFUSE_HD void begin_loop(Block& block, const typename Tile<real_t>::Work& work,
-                            int64_t half, int64_t begin) const {
-    if (half > begin) {
-      block.phase([&](int t)
-                      OTFUSE_PHASE { tile.leave(t, work, WeightSink<real_t>{arrays}); });
+  OTFUSE_HD UpdateOp<real_t> update_of(int64_t i) const {
+    UpdateOp<real_t> op{even, 0, 0};
+    if (even.previous == nullptr) return op;
+    op.step = momentum_step<real_t>(first_iteration + i + 1);
+    op.next_step = momentum_step<real_t>(first_iteration + i + 2);
+    if (i % 2 != 0) {
+      op.arrays.estimate = even.previous;
+      op.arrays.previous = even.estimate;
     }
-    const FirstEntry entry{{ratio.image}, {arrays, step(0)}, half < 0};
-    block.phase([&](int t) OTFUSE_PHASE { tile.enter(t, work, entry); });
-  }
-
-  struct FirstEntry {
-    ObservedSource<real_t> observed;
-    FirstPoint<real_t> point;
-    bool takes_observed;
-
-    struct Place {
-      typename ObservedSource<real_t>::Place observed;
-      typename FirstPoint<real_t>::Place point;
-    };
-    OTFUSE_HD Place place(int64_t item, int64_t z, int64_t y, bool second) const {
-      return {observed.place(item, z, y, second), point.place(item, z, y, second)};
-    }
-    OTFUSE_HD Complex<real_t> enter(const Place& p, int x) const {
-      return takes_observed ? observed.enter(p.observed, x) : point.enter(p.point, x);
-    }
-  };
-
-  OTFUSE_HD real_t step(int64_t i) const {
-    return arrays.previous == nullptr ? real_t(0)
-                                      : momentum_step<real_t>(first_iteration + i + 1);
-  }
-
-  // f(place of the pair of rows, x, index of the first row's value)
-  template <class Block, class Op, class F>
-  OTFUSE_HD void each_value(Block& block, const Op& op, F f) const {
-    const Extents& grid = arrays.grid;
-    block.phase([&](int t) OTFUSE_PHASE {
-      for (int64_t y = 0; y < grid.y; y += 2) {
-        const auto place = op.place(block.index, 0, y, y + 1 < grid.y);
-        for (int64_t x = t; x < grid.x; x += kThreads) {
-          f(place, int(x), (block.index * grid.y + y) * grid.x + x, y + 1 < grid.y);
-        }
-      }
-    });
-  }
-  template <class Block>
-  OTFUSE_HD void copy_in(Block& block, const FieldSource<real_t>& from,
-                         real_t* to) const {
-    each_value(block, from, [&](const auto& place, int x, int64_t i, bool second) {
-      const Complex<real_t> v = from.enter(place, x);
-      to[i] = v.re;
-      if (second) to[i + arrays.grid.x] = v.im;
-    });
-  }
-  template <class Block>
-  OTFUSE_HD void copy_out(Block& block, const FieldSink<real_t>& to,
-                          const real_t* from) const {
-    each_value(block, to, [&](const auto& place, int x, int64_t i, bool second) {
-      to.leave(place, x, {from[i], second ? from[i + arrays.grid.x] : real_t(0)});
-    });
+    return op;
   }
 };
 
 template <class real_t, class Launch>
 void fft_convolve_tile(const FftConvolveParams<real_t>& p, const Tables& tables,
                        const Launch& launch) {
-  const TileConvolve<real_t> body{
-      {p.grid, tables}, {p.image, p.grid},
-      {p.out, p.grid},  reinterpret_cast<const Pair<real_t>*>(p.otf),
-      p.kernel,         otf_size(p.grid) / 2,
-      p.adjoint};
+  const auto* const otf = reinterpret_cast<const Pair<real_t>*>(p.otf);
+  const RichardsonLucyParams<real_t> none{};
+  const TileLoop<real_t> body{{p.grid, tables},
+                              {p.image, p.grid},
+                              otf,
+                              otf,
+                              p.kernel,
+                              otf_size(p.grid) / 2,
+                              true,
+                              p.adjoint,
+                              {p.out, p.grid},
+                              {},
+                              RatioOp<real_t>(none),
+                              0,
+                              0,
+                              nullptr};
   launch(body, p.batch, Tile<real_t>::bytes(p.grid));
 }
 
-template <class real_t, class Launch>
+// Of those that need no arrays in space between two convolutions.
+template <class real_t, class Step, class Launch>
 void richardson_lucy_tile(const RichardsonLucyParams<real_t>& p, const Tables& tables,
-                          void* workspace, const Launch& launch) {
-  const LoopMemory<real_t> m(p, workspace, 0);
+                          void* workspace, const Step& step, const Launch& launch) {
+  const LoopMemory<real_t> m(p, workspace);
+  const auto whole = [&](auto* data) {
+    const Window window{{0, 0, 0}, p.grid};
+    return Field<std::remove_pointer_t<decltype(data)>>{
+        data, {p.grid.count(), p.grid.x, 1}, p.grid.count(), window};
+  };
+  const real_t* const values = m.values;
+  step(LoopStep::kLoad, 0);
+  if (p.weighted) {
+    step(LoopStep::kObserve, 0);
+    fft_convolve_tile<real_t>({p.grid, p.batch, whole(values), p.otf, p.kernel,
+                               whole(m.values), true, p.threads},
+                              tables, launch);
+    step(LoopStep::kWeigh, 0);
+  }
+  if (accelerated(p)) step(LoopStep::kStart, 0);
   const auto* const otf = reinterpret_cast<const Pair<real_t>*>(p.otf);
+  const real_t* const first = accelerated(p) ? m.values : m.estimate;
   const TileLoop<real_t> body{
       {p.grid, tables},
-      m.arrays,
-      ratio_of<true>(p),
-      p.divergence != nullptr || p.background_map,
-      {p.estimate, p.grid},
-      {p.previous ? p.previous : p.estimate, p.grid},
-      {p.out, p.grid},
-      {p.out_previous, p.grid},
+      {whole(first), p.grid},
       otf,
       p.otf_back ? reinterpret_cast<const Pair<real_t>*>(p.otf_back) : otf,
       p.kernel,
       otf_size(p.grid) / 2,
+      false,
+      false,
+      {},
+      m.arrays(p, 0),
+      RatioOp<real_t>(p),
       p.n_iters,
       p.first_iteration,
       p.divergence};
   launch(body, p.batch, Tile<real_t>::bytes(p.grid));
+  step(LoopStep::kStore, 0);
 }
 
 }  // namespace otfuse::cuda

@@ -8,7 +8,7 @@ namespace otfuse::cuda {
 
 template <>
 TileEngine<OTFUSE_REAL> device_tiles<OTFUSE_REAL>() {
-  return tile_engine<OTFUSE_REAL, &device_launch>();
+  return tile_engine<OTFUSE_REAL, &device_launch, &device_step<OTFUSE_REAL>>();
 }
 
 }  // namespace otfuse::cuda

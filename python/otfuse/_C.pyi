@@ -81,6 +81,20 @@ def richardson_lucy_bytes_cpu(
     judged: bool,
     threads: int,
 ) -> int: ...
+def richardson_lucy_bytes_cuda(
+    is_double: bool,
+    grid: Triple,
+    batch: int,
+    kernels: int,
+    image_extent: Triple,
+    acceleration: str,
+    weighted: bool,
+    unmatched: bool,
+    tv: bool,
+    mapped: bool,
+    judged: bool,
+    threads: int,
+) -> int: ...
 def spectral_mix_cpu(
     is_double: bool,
     grid: Triple,

@@ -65,6 +65,7 @@ def plan_richardson_lucy(
     mask: bool = False,
     dtype: str = "float32",
     threads: int | None = None,
+    device: str = "cpu",
 ) -> MemoryPlan:
     """Grid, memory and an estimate of the time of `richardson_lucy` for one image.
 
@@ -79,6 +80,8 @@ def plan_richardson_lucy(
     dtype : {"float32", "float64"}
     threads : int, optional
         By default `torch.get_num_threads()`.
+    device : {"cpu", "cuda"}
+        Whose memory it is.
 
     Returns
     -------
@@ -95,6 +98,7 @@ def plan_richardson_lucy(
     _checks.one_of(function, "boundary", boundary, BOUNDARIES)
     _checks.one_of(function, "acceleration", acceleration, (None, "shb", "biggs"))
     _checks.one_of(function, "dtype", dtype, ("float32", "float64"))
+    _checks.one_of(function, "device", device, ("cpu", "cuda"))
     for name, shape in (("image_shape", image_shape), ("psf_shape", psf_shape)):
         for n in shape:
             _checks.at_least(function, name, n, 1)
@@ -122,6 +126,7 @@ def plan_richardson_lucy(
         tv=tv,
         weighted=mask or boundary == "extended",
         threads=threads,
+        device=device,
     )
     voxels = math.prod(grid)
     per_voxel = _NANOSECONDS[ops.simd_level()] * (2 if dtype == "float64" else 1)

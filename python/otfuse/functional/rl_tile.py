@@ -157,6 +157,7 @@ class RichardsonLucyTile:
         acceleration: str | None = None,
         back_projector: bool = False,
         tv: bool = False,
+        device: str = "cpu",
     ) -> int:
         """Memory of a call besides the image: what the loop takes, and the result.
 
@@ -168,6 +169,7 @@ class RichardsonLucyTile:
             As for the class.
         back_projector, tv : bool
             Whether there are such.
+        device : {"cpu", "cuda"}
         """
         loop = ops.richardson_lucy_bytes(
             list(grid),
@@ -177,6 +179,7 @@ class RichardsonLucyTile:
             unmatched=back_projector,
             tv=tv,
             weighted=True,
+            device=device,
         )
         voxels = math.prod(grid)
         return loop + 4 * math.prod(image_shape) + 8 * voxels * back_projector

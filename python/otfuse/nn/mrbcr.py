@@ -92,7 +92,8 @@ class MRBCR(SavedNetwork):
         TypeError
             If the image is not a tensor of real floating-point numbers.
         ValueError
-            If it has other axes, an extent below 16, or values that are not finite.
+            If it has other axes, an extent below 16, or values that are not finite (on a CUDA
+            device nobody looks at them: that would have to wait for it).
         """
         _check_image(image)
         ny, nx = image.shape[2:]
@@ -207,5 +208,5 @@ def _check_image(image: Tensor) -> None:
             f"MRBCR: image must have at least {_SMALLEST} pixels along y and x, got "
             f"{tuple(image.shape[2:])}"
         )
-    if _checks.values_visible(image):
+    if _checks.values_at_hand(image):
         _checks.finite_values("MRBCR", "image", image)

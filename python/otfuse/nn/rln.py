@@ -93,6 +93,7 @@ class RLN(SavedNetwork):
                 for k, n in enumerate(NORMALISED)
             }
         )
+        self._packed: tuple[list[tuple[Tensor, int]], Tensor] | None = None
         self.reset_parameters()
 
     @classmethod
@@ -174,7 +175,7 @@ class RLN(SavedNetwork):
         """
         _check_image(image, self.views)
         if self._fits_core(image):
-            return rln(self._merged(image), self.packed_weights(), denominator=self.denominator)
+            return rln(self._merged(image), self._packed_once(), denominator=self.denominator)
         return self.restore_and_estimate(image).prediction
 
     def restore_and_estimate(self, image: Tensor) -> Restored:
@@ -232,6 +233,32 @@ class RLN(SavedNetwork):
         norms = self.norm.values()
         affines = {k: n.affine() for k, n in enumerate(norms) if isinstance(n, BatchNorm)}
         return pack_rln_weights(kernels, affines)
+
+    def _packed_once(self) -> Tensor:
+        """`packed_weights`, made anew where torch has counted a change of one of them.
+
+        It counts none through `.data`, and none of tensors made in inference mode.
+        """
+        tensors = [*self.parameters(), *self.buffers()]
+        if torch.compiler.is_compiling() or any(t.is_inference() for t in tensors):
+            return self.packed_weights()
+        now = [(t, t._version) for t in tensors]
+        if self._packed is not None:
+            before, packed = self._packed
+            if all(a is b and m == n for (a, m), (b, n) in zip(before, now, strict=True)):
+                return packed
+        packed = self.packed_weights()
+        self._packed = now, packed
+        return packed
+
+    def _apply(self, *args: Any, **kwargs: Any) -> RLN:
+        """Moving and casting, of which torch counts nothing."""
+        self._packed = None
+        return super()._apply(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what can be made again."""
+        return {**self.__dict__, "_packed": None}
 
     def _fits_core(self, image: Tensor) -> bool:
         """Whether the compiled network serves: inference in float32."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from otfuse import _C
 from otfuse.ops._fields import is_double, triple
+from otfuse.ops._registry import Body, implement
 
 _LOG = logging.getLogger("otfuse")
 if os.environ.get("OTFUSE_LOG", "").lower() == "debug":
@@ -63,6 +64,27 @@ def cuda_device(array: Tensor) -> Device:
     kernels = built_kernels()
     stream = torch.cuda.current_stream(array.device).cuda_stream
     return Device(kernels, stream, _shared_bytes(array.device.index))
+
+
+def serve(name: str, otherwise: Body | None = None) -> Callable[[Body], Body]:
+    """The decorated body(device, *arguments) is otfuse::name for CUDA tensors.
+
+    It runs on their device and its current stream; `otherwise` serves a build without kernels.
+    """
+
+    def decorate(body: Body) -> Body:
+        def on_stream(*arguments: Any) -> Any:
+            if _C.cuda is None and otherwise is not None:
+                return otherwise(*arguments)
+            first = arguments[0]
+            array = first if isinstance(first, Tensor) else first[0]
+            with torch.cuda.device_of(array):
+                return body(cuda_device(array), *arguments)
+
+        implement(name, "CUDA")(on_stream)
+        return body
+
+    return decorate
 
 
 def tier(device: Device, grid: Sequence[int], double: bool) -> str:

@@ -128,24 +128,6 @@ class Iteration:
         halved = (self.inside - moved) * (half > self.floor)
         return _Point(self.inside * leap.maximum(least), moved, halved)
 
-    def forward(self, before: State, iteration: int) -> tuple[State, Tensor]:
-        """The state after an iteration, and the counts that were expected in it."""
-        s, x = self.settings, before.estimate
-        p = before.previous if s.acceleration == "biggs" else x
-        if s.acceleration == "shb":
-            p = self._momentum(x, before.previous, (iteration - 1) / (iteration + 2)).place
-        expected = self._expected(p).maximum(self.floor)
-        ratio = self.observed * self.tensors.image / expected
-        damping = x.new_ones(())
-        if s.tv > 0:
-            damping = TotalVariation(x, s.tv, s.voxel, self.floor, s.padded).damping
-        after = self._product(p, self._convolve(ratio, True, True), damping).result
-        if s.acceleration != "biggs":
-            return State(after, x, before.change), expected
-        change = after - p
-        step = self._biggs_ratio(change, before.change)[0].clamp(0, 1)
-        return State(after, self._momentum(after, x, step).place, change), expected
-
     def _expected(self, p: Tensor) -> Tensor:
         """What the camera would count, were the object p; not yet held at the floor."""
         expected = self._convolve(p, False, False) + self.settings.background

@@ -31,14 +31,14 @@ def spectra(array: Tensor) -> Tensor:
 def multiply(array: Tensor, otf: Tensor, inner: int, adjoint: bool) -> Tensor:
     """Arrays (batch, grid...) convolved with the kernels of `otf` (kernels, half spectrum...).
 
-    Item b goes with kernel (b // inner) % kernels.
+    Item b goes with kernel (b // inner) % kernels. The result is contiguous.
     """
     transfer = otf.conj() if adjoint else otf
-    product = spectra(array)
+    product = spectra(array).contiguous()  # or folding would copy it
     folded = product.reshape(-1, otf.shape[0], inner, *otf.shape[1:])
     folded *= transfer.unsqueeze(1)
     grid = array.shape[1:]
-    return torch.fft.irfftn(product, s=grid, dim=tuple(range(1, array.ndim)))
+    return torch.fft.irfftn(product, s=grid, dim=tuple(range(1, array.ndim))).contiguous()
 
 
 def as_spectra(otf: Tensor, grid: Sequence[int]) -> Tensor:

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from otfuse import _C
 from otfuse.ops import _thin_by_torch
-from otfuse.ops._device import Device, cuda_device
-from otfuse.ops._registry import implement
+from otfuse.ops._device import Device, serve
 from otfuse.ops.conv_thin import Call
 
 
+@serve("conv_thin", _thin_by_torch.conv_thin)
 def conv_thin_on(
     device: Device,
     inputs: Sequence[Tensor],
@@ -29,17 +28,3 @@ def conv_thin_on(
     call = Call.of(inputs, weight, bias, added)
     device.kernels.conv_thin(call.job(activation), device.queue)
     return call.out
-
-
-@implement("conv_thin", "CUDA")
-def _(
-    inputs: Sequence[Tensor],
-    weight: Tensor,
-    bias: Tensor | None,
-    added: Tensor | None,
-    activation: str,
-) -> Tensor:
-    if _C.cuda is None:
-        return _thin_by_torch.conv_thin(inputs, weight, bias, added, activation)
-    with torch.cuda.device_of(weight):
-        return conv_thin_on(cuda_device(weight), inputs, weight, bias, added, activation)

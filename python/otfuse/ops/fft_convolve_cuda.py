@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from otfuse.ops import _spectra
-from otfuse.ops._device import Device, cuda_device, otf_size, tables, tier, workspace
+from otfuse.ops._device import Device, otf_size, serve, tables, tier, workspace
 from otfuse.ops._fields import engine_grid, field, is_double, triple
-from otfuse.ops._registry import implement
 from otfuse.ops.fft_convolve import Windows
 
 
+@serve("make_otf")
 def make_otf_on(
     device: Device,
     kernel: Tensor,
@@ -41,16 +41,18 @@ def make_otf_on(
     return otf
 
 
+@serve("fft_convolve")
 def fft_convolve_on(
     device: Device,
     image: Tensor,
     kernel: Tensor,
     otf: Tensor | None,
     inner: int,
-    w: Windows,
-    adjoint: bool,
+    *windows_adjoint: Any,
 ) -> Tensor:
     """See otfuse::fft_convolve."""
+    *windows, adjoint = windows_adjoint
+    w = Windows(*windows)
     if otf is None:
         otf = make_otf_on(device, kernel, w.grid, w.padded, w.kernel_offset)
     grid, kernels = engine_grid(w.grid, w.padded), device.kernels
@@ -80,19 +82,3 @@ def fft_convolve_on(
         device.queue,
     )
     return out
-
-
-@implement("make_otf", "CUDA")
-def _(kernel: Tensor, grid: Sequence[int], padded: bool, kernel_offset: Sequence[int]) -> Tensor:
-    with torch.cuda.device_of(kernel):
-        return make_otf_on(cuda_device(kernel), kernel, grid, padded, kernel_offset)
-
-
-@implement("fft_convolve", "CUDA")
-def _(
-    image: Tensor, kernel: Tensor, otf: Tensor | None, inner: int, *windows_adjoint: Any
-) -> Tensor:
-    *windows, adjoint = windows_adjoint
-    with torch.cuda.device_of(image):
-        on = cuda_device(image)
-        return fft_convolve_on(on, image, kernel, otf, inner, Windows(*windows), adjoint)

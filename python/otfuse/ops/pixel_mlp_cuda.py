@@ -5,17 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from otfuse import _C
 from otfuse.ops import _thin_by_torch
-from otfuse.ops._device import Device, cuda_device
-from otfuse.ops._registry import implement
+from otfuse.ops._device import Device, serve
 from otfuse.ops.conv_thin_cuda import conv_thin_on
 from otfuse.ops.pixel_mlp import Call
 
 
+@serve("pixel_mlp", _thin_by_torch.pixel_mlp)
 def pixel_mlp_on(
     device: Device, input: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]
 ) -> Tensor:
@@ -29,11 +27,3 @@ def pixel_mlp_on(
     for w, b in zip(weights, biases, strict=True):
         x = conv_thin_on(device, [x], w[:, :, None], b, None, "relu")
     return x.reshape(call.out.shape)
-
-
-@implement("pixel_mlp", "CUDA")
-def _(input: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
-    if _C.cuda is None:
-        return _thin_by_torch.pixel_mlp(input, weights, biases)
-    with torch.cuda.device_of(input):
-        return pixel_mlp_on(cuda_device(input), input, weights, biases)

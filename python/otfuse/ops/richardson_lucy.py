@@ -113,9 +113,12 @@ def richardson_lucy_bytes(
     mapped: bool = False,
     judged: bool = False,
     threads: int | None = None,
+    device: str = "cpu",
 ) -> int:
     """Bytes that the loop of one image takes, its OTFs and the threads' buffers included."""
-    return _C.richardson_lucy_bytes_cpu(
+    on_cpu = device == "cpu"
+    count = _C.richardson_lucy_bytes_cpu if on_cpu else _C.richardson_lucy_bytes_cuda
+    return count(
         double,
         triple(grid, 1),
         1,

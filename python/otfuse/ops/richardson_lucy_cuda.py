@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from otfuse.ops import _spectra
-from otfuse.ops._device import Device, cuda_device, tables, tier, workspace
+from otfuse.ops._device import Device, cuda_device, serve, tables, tier, workspace
 from otfuse.ops._fields import engine_grid, is_double
-from otfuse.ops._registry import implement
-from otfuse.ops._rl_by_parts import run_by_parts
 from otfuse.ops.fft_convolve_cuda import make_otf_on
 from otfuse.ops.richardson_lucy_loop import (
     BODIES,
@@ -28,10 +26,6 @@ def run_loop_on(
     device: Device, t: LoopTensors, s: LoopSettings, otf_back: Tensor | None = None
 ) -> tuple[Tensor, ...]:
     """See otfuse::richardson_lucy; `otf_back` is that of back_kernel, where it is at hand."""
-    if s.acceleration == "biggs" or s.tv > 0:  # sums or differences between two passes
-        return run_by_parts(t, s)
-    if s.weighted and t.back_kernel is not None:  # its kernels have no shift
-        return run_by_parts(t, s)
     place = (s.grid, s.padded, s.kernel_offset)
     otf = make_otf_on(device, t.kernel, *place) if t.otf is None else t.otf
     if t.back_kernel is not None and otf_back is None:
@@ -42,6 +36,8 @@ def run_loop_on(
     loop.floor = floor.data_ptr()
     grid, kernels, double = engine_grid(s.grid, s.padded), device.kernels, is_double(t.image)
     served_by = tier(device, grid, double)
+    if served_by == "tile" and _updates_in_space(t, s):
+        served_by = "pencils"
     if served_by == "pencils" and s.mixed and not double:
         served_by = "mixed"
     stored = {"pencils": 2 * t.image.element_size(), "mixed": 4}.get(served_by, 0)
@@ -57,6 +53,11 @@ def run_loop_on(
     return tuple(results)
 
 
+def _updates_in_space(t: LoopTensors, s: LoopSettings) -> bool:
+    """As updates_in_space in csrc/cuda/rl_memory.hpp: more than one block can do alone."""
+    return s.acceleration == "biggs" or s.tv > 0 or (s.weighted and t.back_kernel is not None)
+
+
 def _run_beside_torch(
     device: Device,
     loop: Any,
@@ -65,7 +66,7 @@ def _run_beside_torch(
     s: LoopSettings,
     spectra: tuple[Tensor, Tensor],
 ) -> None:
-    """The loop with torch.fft between the fused operations; `values` are on the grid."""
+    """The loop with torch.fft between the steps in space; `values` are on the grid."""
     kernels, queue, double = device.kernels, device.queue, is_double(values)
     steps, (otf, otf_back) = kernels.LoopStep, spectra
 
@@ -77,7 +78,7 @@ def _run_beside_torch(
     step(steps.load)
     if s.weighted:
         step(steps.observe)
-        values = _spectra.multiply(values, otf, s.inner, True)
+        values = _spectra.multiply(values, otf_back, s.inner, True)
         step(steps.weigh)
     step(steps.start)
     for i in range(s.n_iters):
@@ -88,16 +89,17 @@ def _run_beside_torch(
     step(steps.store)
 
 
+@serve("richardson_lucy")
+def richardson_lucy_on(device: Device, *arguments: Any) -> tuple[Tensor, ...]:
+    """See otfuse::richardson_lucy."""
+    return run_loop_on(device, LoopTensors(*arguments[:_N]), LoopSettings(*arguments[_N:]))
+
+
 def _run_loop(
     t: LoopTensors, s: LoopSettings, otf_back: Tensor | None = None
 ) -> tuple[Tensor, ...]:
     with torch.cuda.device_of(t.image):
         return run_loop_on(cuda_device(t.image), t, s, otf_back)
-
-
-@implement("richardson_lucy", "CUDA")
-def _(*arguments: Any) -> tuple[Tensor, ...]:
-    return _run_loop(LoopTensors(*arguments[:_N]), LoopSettings(*arguments[_N:]))
 
 
 BODIES["cuda"] = _run_loop

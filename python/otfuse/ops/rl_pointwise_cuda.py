@@ -6,11 +6,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from otfuse.ops._device import Device, cuda_device
+from otfuse.ops._device import Device, serve
 from otfuse.ops._fields import is_double
-from otfuse.ops._registry import implement
 
 
+@serve("rl_ratio")
 def rl_ratio_on(
     device: Device,
     image: Tensor,
@@ -36,6 +36,7 @@ def rl_ratio_on(
     return out
 
 
+@serve("rl_update")
 def rl_update_on(
     device: Device, estimate: Tensor, correction: Tensor, weight: Tensor | None
 ) -> Tensor:
@@ -53,15 +54,3 @@ def rl_update_on(
         device.queue,
     )
     return out
-
-
-@implement("rl_ratio", "CUDA")
-def _(image: Tensor, reblurred: Tensor, background: Tensor, floor: float, add: bool) -> Tensor:
-    with torch.cuda.device_of(image):
-        return rl_ratio_on(cuda_device(image), image, reblurred, background, floor, add)
-
-
-@implement("rl_update", "CUDA")
-def _(estimate: Tensor, correction: Tensor, weight: Tensor | None) -> Tensor:
-    with torch.cuda.device_of(estimate):
-        return rl_update_on(cuda_device(estimate), estimate, correction, weight)

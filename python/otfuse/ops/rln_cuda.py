@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from otfuse.ops._device import Device, cuda_device, workspace
-from otfuse.ops._registry import implement
+from otfuse.ops._device import Device, serve, workspace
 from otfuse.ops.rln import checked
 
 
+@serve("rln")
 def rln_on(device: Device, image: Tensor, weights: Tensor, denominator: float) -> Tensor:
     """See otfuse::rln."""
     image, weights = checked(image, weights)
@@ -30,9 +29,3 @@ def rln_on(device: Device, image: Tensor, weights: Tensor, denominator: float) -
         device.queue,
     )
     return out
-
-
-@implement("rln", "CUDA")
-def _(image: Tensor, weights: Tensor, denominator: float) -> Tensor:
-    with torch.cuda.device_of(image):
-        return rln_on(cuda_device(image), image, weights, denominator)

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from otfuse import _C
 from otfuse.ops import _mix_by_torch
-from otfuse.ops._device import Device, cuda_device, tables, workspace
+from otfuse.ops._device import Device, serve, tables, workspace
 from otfuse.ops._fields import field, is_double, triple
-from otfuse.ops._registry import implement
 
 
+@serve("spectral_mix", _mix_by_torch.spectral_mix)
 def spectral_mix_on(device: Device, x: Tensor, symbol: Tensor, adjoint: bool) -> Tensor:
     """See otfuse::spectral_mix."""
     batch, ins, *shape = x.shape
@@ -42,6 +41,7 @@ def spectral_mix_on(device: Device, x: Tensor, symbol: Tensor, adjoint: bool) ->
     return out
 
 
+@serve("spectral_mix_symbol", _mix_by_torch.spectral_mix_symbol)
 def spectral_mix_symbol_on(device: Device, x: Tensor, grad: Tensor) -> Tensor:
     """See otfuse::spectral_mix_symbol."""
     batch, ins, *shape = x.shape
@@ -77,19 +77,3 @@ def _spectra(device: Device, x: Tensor, count: int) -> Tensor:
     """Room for the spectra of so many images."""
     reals = count * device.kernels.otf_size(triple(x.shape[2:], 1))
     return workspace(x, reals * x.element_size())
-
-
-@implement("spectral_mix", "CUDA")
-def _(x: Tensor, symbol: Tensor, adjoint: bool) -> Tensor:
-    if _C.cuda is None:
-        return _mix_by_torch.spectral_mix(x, symbol, adjoint)
-    with torch.cuda.device_of(x):
-        return spectral_mix_on(cuda_device(x), x, symbol, adjoint)
-
-
-@implement("spectral_mix_symbol", "CUDA")
-def _(x: Tensor, grad: Tensor) -> Tensor:
-    if _C.cuda is None:
-        return _mix_by_torch.spectral_mix_symbol(x, grad)
-    with torch.cuda.device_of(x):
-        return spectral_mix_symbol_on(cuda_device(x), x, grad)

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from otfuse.ops._device import Device, cuda_device, workspace
-from otfuse.ops._registry import implement
+from otfuse.ops._device import Device, serve, workspace
 from otfuse.ops.thin_network import Call
 
 
+@serve("thin_network")
 def thin_network_on(
     device: Device, image: Tensor, parameters: Sequence[Tensor], program: Sequence[int]
 ) -> list[Tensor]:
@@ -22,9 +21,3 @@ def thin_network_on(
     memory = workspace(image, device.kernels.thin_network_bytes(job))
     device.kernels.thin_network(job, memory.data_ptr(), device.queue)
     return call.outputs
-
-
-@implement("thin_network", "CUDA")
-def _(image: Tensor, parameters: Sequence[Tensor], program: Sequence[int]) -> list[Tensor]:
-    with torch.cuda.device_of(image):
-        return thin_network_on(cuda_device(image), image, parameters, program)

@@ -108,7 +108,7 @@ def plan(
         The PSF, or its extents where tiles are not needed.
     algorithm : {"richardson_lucy"}
     device : str
-        `cpu` or `cuda`; on a device the arrays are counted as those of the CPU.
+        `cpu`, or `cuda` with or without a number; need not be there.
     max_memory : int, optional
         Bytes that the job may take besides the program and the image.
     n_iters, boundary, acceleration, back_projector, tv
@@ -135,13 +135,15 @@ def plan(
     'grid 96 x 576 x 576, 847.6 MB, about 2.87 s for 30 iterations'
     """
     _checks.one_of(_NAME, "algorithm", algorithm, ("richardson_lucy",))
-    _checks.one_of(_NAME, "device", str(device).partition(":")[0], ("cpu", "cuda"))
+    kind = str(device).partition(":")[0]
+    _checks.one_of(_NAME, "device", kind, ("cpu", "cuda"))
     extents, name = tuple(int(n) for n in shape), _dtype_name(dtype)
     given = tuple(psf.shape) if hasattr(psf, "shape") else tuple(int(k) for k in psf)
     method: dict[str, Any] = {
         "acceleration": acceleration,
         "back_projector": back_projector is not None,
         "tv": tv > 0,
+        "device": kind,
     }
     whole = plan_richardson_lucy(
         extents,

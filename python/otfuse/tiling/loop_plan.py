@@ -64,6 +64,7 @@ def plan_loop(
     acceleration: str | None = None,
     back_projector: bool = False,
     tv: bool = False,
+    device: str = "cpu",
     extra_bytes: Callable[[Extents], int] = lambda tile: 0,
 ) -> LoopPlan:
     """The tiles that take least time among those that fit into memory.
@@ -80,7 +81,7 @@ def plan_loop(
         What working through one tile may take; all memory there is, if not given.
     grid : sequence of int, optional
         Extents of the tiles' boxes, instead of a choice.
-    acceleration, back_projector, tv
+    acceleration, back_projector, tv, device
         As for `RichardsonLucyTile.work_bytes`.
     extra_bytes : callable
         What else a tile of given extents takes.
@@ -104,6 +105,7 @@ def plan_loop(
         acceleration=acceleration,
         back_projector=back_projector,
         tv=tv,
+        device=device,
     )
     best: Sequence[int] | None = None
     cost, smallest = float("inf"), 0

@@ -84,6 +84,27 @@ def test_without_bias_or_added(rng: np.random.Generator) -> None:
     assert_close(otfuse.conv_thin(x, weight), expected, "a single input")
 
 
+@pytest.mark.parametrize("extents", [(6, 32), (3, 5, 16), (7, 20)], ids=str)
+def test_sources_of_a_kernel_of_one_pixel(
+    extents: tuple[int, ...], simd_level: str, rng: np.random.Generator
+) -> None:
+    # Rows of whole vectors are read where they are, others are staged.
+    values = tensors(rng, extents, (5, 1, 9), 13, (1,) * len(extents), torch.float32)
+    weight, bias, _, *inputs = values
+    expected = reference.conv_thin([t.double() for t in inputs], weight.double(), bias.double())
+    assert_close(otfuse.conv_thin(inputs, weight, bias), expected, simd_level)
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3)], ids=str)
+def test_output_beyond_the_caches(
+    kernel: tuple[int, int], simd_level: str, rng: np.random.Generator
+) -> None:
+    values = tensors(rng, (384, 384), (4,), 32, kernel, torch.float32, batch=1)
+    assert 32 * 384 * 384 * 4 > 16 << 20
+    expected = apply(reference, [t.double() for t in values], "relu")
+    assert_close(apply(otfuse, values, "relu"), expected, simd_level)
+
+
 def test_every_simd_level(simd_level: str, rng: np.random.Generator) -> None:
     for dtype in DTYPES:
         for shape in SHAPES:

@@ -3,7 +3,8 @@
 // every z: its input rows are staged once for each plane, with everything that changes
 // them on the way (channels put side by side, the added channel, zeros beyond the edges,
 // the transform of the rows), into lines that stay in the L2 cache; kernels read them
-// from there and the sums are transformed back, activated and written once.
+// from there and the sums are transformed back, activated and written once. A kernel of
+// one pixel needs no stage: it reads the sources themselves.
 #pragma once
 
 #include <omp.h>
@@ -22,7 +23,15 @@ class ThinWorker {
  public:
   ThinWorker(const ConvThinParams<real_t>& p, const ThinKernel<real_t>& k,
              const ThinCut<real_t>& cut, real_t* memory)
-      : p_(p), k_(k), cut_(cut), sums_(memory), staged_(memory + kSums) {}
+      : p_(p), k_(k), cut_(cut), sums_(memory), staged_(memory + kSums) {
+    const auto whole = [](int64_t stride) { return stride % kLanes == 0; };
+    const int64_t reals = k.channels_out * p.extent.count();
+    direct_ = k.kernel.count() == 1 && p.added.data == nullptr && whole(p.extent.x) &&
+              p.sources.size() <= size_t(kMostGroups);
+    streamed_ = reals * int64_t(sizeof(real_t)) > kStreamedBytes && whole(p.extent.x) &&
+                whole(p.out_channel_stride) && whole(p.out_batch_stride) &&
+                reinterpret_cast<uintptr_t>(p.out) % kVectorBytes == 0;
+  }
 
   static int64_t reals(const ThinKernel<real_t>& k, const ThinCut<real_t>& cut) {
     const int64_t folded = k.folded ? k.channels_out * cut.rows * cut.stride : 0;
@@ -33,22 +42,52 @@ class ThinWorker {
     batch_ = batch;
     y_ = band * cut_.rows;
     x_ = stripe * cut_.columns;
-    const int64_t nz = p_.extent.z, ahead = k_.kernel.z / 2;
-    for (int64_t z = 0; k_.folded && z < nz; ++z) fold(z);
-    if (k_.folded) return;
-    for (int64_t z = 0; z < std::min(ahead, nz); ++z) stage_plane(z);
-    for (int64_t z = 0; z < nz; ++z) {
-      if (z + ahead < nz) stage_plane(z + ahead);
-      const int64_t rows = std::min(cut_.rows, p_.extent.y - y_);
-      for (int64_t row = 0; row < rows; row += k_.tile) convolve(z, row);
+    for (int64_t z = 0; z < p_.extent.z; ++z) {
+      if (k_.folded) {
+        fold(z);
+      } else {
+        if (!direct_) stage_ahead(z);
+        const int64_t rows = std::min(cut_.rows, p_.extent.y - y_);
+        for (int64_t row = 0; row < rows; row += k_.tile) convolve(z, row);
+      }
     }
+    if (streamed_) end_streaming();
   }
 
  private:
+  // Output above this is out of the caches again before the next layer reads it.
+  static constexpr int64_t kStreamedBytes = 16 << 20;
   static constexpr int kSums =
       8 * (kWide ? 24 : 12) * kLanes;  // points x block of registers
 
   real_t* slot(int64_t z) const { return staged_ + z % k_.kernel.z * cut_.slot; }
+
+  // Stages the last plane that plane z needs; the first time, all of them.
+  void stage_ahead(int64_t z) {
+    const int64_t nz = p_.extent.z, last = z + k_.kernel.z / 2;
+    for (int64_t from = z == 0 ? 0 : last; from <= std::min(last, nz - 1); ++from) {
+      stage_plane(from);
+    }
+    if (k_.points > 1 && nz == 1) fetch_next();
+  }
+
+  // Calls for the rows that the tile below this one is the first to read.
+  void fetch_next() const {
+    constexpr int64_t kLine = 64 / int64_t(sizeof(real_t));
+    const Extents& n = p_.extent;
+    const int64_t first = y_ + cut_.rows + k_.kernel.y / 2;
+    const int64_t last = std::min(first + cut_.rows, n.y);
+    for (const ThinSource<real_t>& source : p_.sources) {
+      const real_t* plane = source.data + batch_ * source.batch_stride;
+      for (int64_t c = 0; c < source.channels; ++c, plane += source.channel_stride) {
+        for (int64_t y = first; y < last; ++y) {
+          const real_t* row = plane + y * n.x + x_;
+          for (int64_t x = 0; x < cut_.columns; x += kLine)
+            __builtin_prefetch(row + x, 0, 2);
+        }
+      }
+    }
+  }
 
   void stage_plane(int64_t z) {
     real_t* to = slot(z);
@@ -145,7 +184,11 @@ class ThinWorker {
   // A tile of output rows, `row` below the band's first.
   void convolve(int64_t z, int64_t row) {
     each_piece([&](const ThinChannels& block, int64_t x, int vectors) {
-      multiply(block, z, row, x, vectors);
+      if (direct_) {
+        multiply_sources(block, z, row, x, vectors);
+      } else {
+        multiply(block, z, row, x, vectors);
+      }
       const Piece piece{block, z, y_ + row, x_ + x, vectors};
       if (k_.points == 1) finish<1, 1>(piece);
       if (k_.points == 6) finish<6, 4>(piece);
@@ -153,13 +196,27 @@ class ThinWorker {
     });
   }
 
+  // A kernel of one pixel reads the sources where they are.
+  void multiply_sources(const ThinChannels& block, int64_t z, int64_t row, int64_t x,
+                        int vectors) {
+    const Extents& n = p_.extent;
+    const real_t* weight = k_.weights(block, 0, 0);
+    ThinTaps<real_t> taps;
+    taps.width = 1;
+    for (const ThinSource<real_t>& source : p_.sources) {
+      const real_t* from = source.data + batch_ * source.batch_stride;
+      taps.group[taps.groups++] = {from + (z * n.y + y_ + row) * n.x + x_, weight,
+                                   source.channels, source.channel_stride};
+      weight += source.channels * block.width;
+    }
+    thin_block(block.width, taps, x, vectors, sums_);
+  }
+
   void multiply(const ThinChannels& block, int64_t z, int64_t row, int64_t x,
                 int vectors) {
     const Extents& kernel = k_.kernel;
     const int64_t line = k_.channels_in * cut_.stride, rows = k_.groups() / kernel.z;
     ThinTaps<real_t> taps;
-    taps.channels = k_.channels_in;
-    taps.stride = cut_.stride;
     taps.width = kernel.x;
     for (int point = 0; point < k_.points; ++point) {
       taps.groups = 0;
@@ -168,8 +225,9 @@ class ThinWorker {
         if (from < 0 || from >= p_.extent.z) continue;
         const real_t* lines = slot(from) + cut_.pad - kernel.x / 2;
         for (int64_t dy = 0; dy < rows; ++dy) {
-          taps.input[taps.groups] = lines + (k_.points == 1 ? row + dy : point) * line;
-          taps.weight[taps.groups++] = k_.weights(block, point, dz * rows + dy);
+          taps.group[taps.groups++] = {lines + (k_.points == 1 ? row + dy : point) * line,
+                                       k_.weights(block, point, dz * rows + dy),
+                                       k_.channels_in, cut_.stride};
         }
       }
       real_t* sums = sums_ + point * block.width * vectors * kLanes;
@@ -189,11 +247,9 @@ class ThinWorker {
       stage<1>(z, y, slot(0));
       each_piece([&](const ThinChannels& block, int64_t x, int vectors) {
         ThinTaps<real_t> taps;
-        taps.input[0] = slot(0) + cut_.pad - k_.kernel.x / 2;
-        taps.weight[0] = k_.weights(block, 0, 0);
+        taps.group[0] = {slot(0) + cut_.pad - k_.kernel.x / 2, k_.weights(block, 0, 0),
+                         k_.channels_in, cut_.stride};
         taps.groups = 1;
-        taps.channels = k_.channels_in;
-        taps.stride = cut_.stride;
         taps.width = k_.kernel.x;
         thin_block(block.width, taps, x, vectors, sums_);
         for (int c = 0; c < block.valid; ++c) {
@@ -234,11 +290,14 @@ class ThinWorker {
     Activation activation;
     const real_t* start;
     real_t* out;
+    bool streamed;
 
     OTFUSE_HD void operator()(int64_t row, int64_t x, int64_t nx, V sum) const {
       sum += bias;
       if (start != nullptr) sum += load_clipped(start + row, x, nx);
-      store_clipped(out + row, x, nx, activate<real_t>(activation, sum));
+      const V value = activate<real_t>(activation, sum);
+      if (streamed) return store_streaming(out + row + x, value);
+      store_clipped(out + row, x, nx, value);
     }
   };
 
@@ -250,7 +309,8 @@ class ThinWorker {
     }
     return {broadcast(p_.bias == nullptr ? real_t(0) : p_.bias[channel]),
             channel < p_.activated ? p_.activation : Activation::kNone, start,
-            p_.out + batch_ * p_.out_batch_stride + channel * p_.out_channel_stride + at};
+            p_.out + batch_ * p_.out_batch_stride + channel * p_.out_channel_stride + at,
+            streamed_};
   }
 
   struct Piece {
@@ -287,6 +347,8 @@ class ThinWorker {
   const ThinKernel<real_t>& k_;
   const ThinCut<real_t>& cut_;
   real_t *sums_, *staged_;
+  bool direct_;    // the sources are read where they are, without staging
+  bool streamed_;  // the output goes past the caches
   int64_t batch_ = 0, y_ = 0, x_ = 0;
 };
 

@@ -73,13 +73,10 @@ class PixelMlp {
   static void layer(const ThinKernel<real_t>& kernel, const real_t* bias,
                     const real_t* from, real_t* to, real_t* sums) {
     ThinTaps<real_t> taps;
-    taps.input[0] = from;
     taps.groups = 1;
-    taps.channels = kernel.channels_in;
-    taps.stride = kPixels;
     taps.width = 1;
     for (const ThinChannels& block : kernel.blocks) {
-      taps.weight[0] = kernel.weights(block, 0, 0);
+      taps.group[0] = {from, kernel.weights(block, 0, 0), kernel.channels_in, kPixels};
       thin_block(block.width, taps, 0, kVectors, sums);
       for (int c = 0; c < block.valid; ++c, to += kPixels) {
         const V b = broadcast(bias[block.first + c]);

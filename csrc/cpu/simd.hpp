@@ -3,6 +3,10 @@
 // force, and the transpose of a square tile of them.
 #pragma once
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -64,6 +68,27 @@ OTFUSE_HD Lanes<real_t> load_unaligned(const real_t* p) {
 template <class real_t>
 OTFUSE_HD void store_unaligned(real_t* p, const Lanes<real_t>& v) {
   std::memcpy(p, &v, sizeof v);
+}
+
+// Past the caches, for what will not be read while it could still be there.
+template <class real_t>
+OTFUSE_HD void store_streaming(real_t* p, const Lanes<real_t>& v) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), __m512i(v));
+#elif defined(__AVX2__)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), __m256i(v));
+#elif defined(__SSE2__)
+  _mm_stream_si128(reinterpret_cast<__m128i*>(p), __m128i(v));
+#else
+  store_aligned(p, v);
+#endif
+}
+
+// Before other threads may read what was stored so.
+OTFUSE_HD void end_streaming() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
 }
 
 template <class real_t>

@@ -9,16 +9,23 @@
 
 OTFUSE_BEGIN_ISA_NAMESPACE
 
-inline constexpr int kMostGroups = 81;  // planes times rows of a direct kernel
+inline constexpr int kMostGroups = 81;  // planes times rows of a kernel, or sources
 
-// Input rows under the kernel. Group g is one offset of the kernel in z and y: its
-// channels lie `stride` apart and every one is read at `width` neighbouring offsets in x.
+// Input rows that a kernel reads alike: channels `stride` apart, every one at `width`
+// neighbouring offsets in x.
+template <class real_t>
+struct ThinGroup {
+  const real_t* input;
+  const real_t* weight;  // (channel, width, kChannels)
+  int64_t channels, stride;
+};
+
+// All input under the kernel.
 template <class real_t>
 struct ThinTaps {
-  const real_t* input[kMostGroups];
-  const real_t* weight[kMostGroups];  // (channel, width, kChannels)
+  ThinGroup<real_t> group[kMostGroups];
   int groups = 0;
-  int64_t channels, stride, width;
+  int64_t width;
 };
 
 // sums[c][n], kVectors vectors apart: what the kernel gives at x, x + L, ...
@@ -31,9 +38,9 @@ OTFUSE_KERNEL void thin_block(const ThinTaps<real_t>& taps, int64_t x, real_t* s
     unroll<kVectors>([&](auto n) OTFUSE_LAMBDA { sum[c][n] = V{}; });
   });
   for (int g = 0; g < taps.groups; ++g) {
-    const real_t* row = taps.input[g] + x;
-    const real_t* weight = taps.weight[g];
-    for (int64_t channel = 0; channel < taps.channels; ++channel, row += taps.stride) {
+    const ThinGroup<real_t>& group = taps.group[g];
+    const real_t *row = group.input + x, *weight = group.weight;
+    for (int64_t channel = 0; channel < group.channels; ++channel, row += group.stride) {
       for (int64_t k = 0; k < taps.width; ++k, weight += kChannels) {
         V value[kVectors];
         unroll<kVectors>([&](auto n) OTFUSE_LAMBDA {

@@ -3,16 +3,18 @@
 // in whole vectors.
 #pragma once
 
+#include <cstring>
+
 #include "cpu/softplus.hpp"
 #include "cpu/thin_kernel.hpp"
 
 OTFUSE_BEGIN_ISA_NAMESPACE
 
+// Elements of a row from x on, zeros beyond its ends.
 template <class real_t>
-Lanes<real_t> load_clipped(const real_t* row, int64_t x, int64_t nx) {
+__attribute__((noinline)) Lanes<real_t> load_part(const real_t* row, int64_t x,
+                                                  int64_t nx) {
   constexpr int kLanes = Simd<real_t>::kLanes;
-  if (x >= 0 && x + kLanes <= nx) return load_unaligned(row + x);
-  if (x + kLanes <= 0 || x >= nx) return Lanes<real_t>{};
   real_t part[kLanes] = {};
   for (int64_t i = std::max<int64_t>(0, -x); i < std::min<int64_t>(kLanes, nx - x); ++i) {
     part[i] = row[x + i];
@@ -21,18 +23,33 @@ Lanes<real_t> load_clipped(const real_t* row, int64_t x, int64_t nx) {
 }
 
 template <class real_t>
-void store_clipped(real_t* row, int64_t x, int64_t nx, const Lanes<real_t>& v) {
-  constexpr int kLanes = Simd<real_t>::kLanes;
-  if (x + kLanes <= nx) return store_unaligned(row + x, v);
-  real_t part[kLanes];
-  store_unaligned(part, v);
-  for (int64_t i = 0; i < nx - x; ++i) row[x + i] = part[i];
+OTFUSE_HD Lanes<real_t> load_clipped(const real_t* row, int64_t x, int64_t nx) {
+  if (x >= 0 && x + Simd<real_t>::kLanes <= nx) return load_unaligned(row + x);
+  return load_part(row, x, nx);
 }
 
 template <class real_t>
-Lanes<real_t> activate(Activation activation, const Lanes<real_t>& v) {
+__attribute__((noinline)) void store_part(real_t* row, int64_t x, int64_t nx,
+                                          const Lanes<real_t>& v) {
+  std::memcpy(row + x, &v, size_t(nx - x) * sizeof(real_t));
+}
+
+template <class real_t>
+OTFUSE_HD void store_clipped(real_t* row, int64_t x, int64_t nx, const Lanes<real_t>& v) {
+  if (x + Simd<real_t>::kLanes <= nx) return store_unaligned(row + x, v);
+  store_part(row, x, nx, v);
+}
+
+// Long; where another activation is meant, it would only be in the way.
+template <class real_t>
+__attribute__((noinline)) Lanes<real_t> softplus_apart(const Lanes<real_t>& v) {
+  return softplus_of_lanes<real_t>(v);
+}
+
+template <class real_t>
+OTFUSE_HD Lanes<real_t> activate(Activation activation, const Lanes<real_t>& v) {
   if (activation == Activation::kRelu) return relu(v);
-  if (activation == Activation::kSoftplus) return softplus_of_lanes<real_t>(v);
+  if (activation == Activation::kSoftplus) return softplus_apart<real_t>(v);
   return v;
 }
 

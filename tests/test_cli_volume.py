@@ -142,9 +142,9 @@ def test_bad_chunk_is_reported(volumes: Volumes, small_tiles: None) -> None:
 @pytest.mark.parametrize(
     ("words", "match"),
     [
-        (("--acceleration", "biggs"), "--acceleration must be shb or none for an OME-Zarr"),
-        (("--boundary", "circular"), "--boundary must be extended for an OME-Zarr"),
-        (("--dtype", "uint16"), "--dtype must be float32 for an OME-Zarr"),
+        (("--acceleration", "biggs"), "--acceleration must be shb or none where an OME-Zarr"),
+        (("--boundary", "circular"), "--boundary must be extended where an OME-Zarr"),
+        (("--dtype", "uint16"), "--dtype must be float32 where an OME-Zarr"),
         (("--local-cluster", "0"), "--local-cluster must be at least 1"),
         (("--local-cluster", "2", "--scheduler", "tcp://a:1"), "--scheduler must be left away"),
         (("--max-memory", "1kB"), "memory must hold a tile besides the program itself"),

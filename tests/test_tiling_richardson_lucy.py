@@ -72,7 +72,7 @@ def compare(image: np.ndarray, psf: np.ndarray, grid: tuple[int, ...], **options
 def test_filaments_across_tiles(n_iters: int, acceleration: str | None) -> None:
     image = filaments((20, 90, 110), 900.0)
     options = {"n_iters": n_iters, "background": BACKGROUND, "acceleration": acceleration}
-    compare(image, PSF, (100, 60, 64), **options)
+    compare(image, PSF, (100, 72, 72), **options)
 
 
 def test_noise(rng: np.random.Generator) -> None:
@@ -122,8 +122,8 @@ def test_saturated_voxels_are_left_out() -> None:
 
 @pytest.mark.parametrize("stop", ["idiv", "held_out"])
 def test_all_tiles_stop_together(stop: str) -> None:
-    image = filaments((12, 90, 100), 40.0)
-    grid = (100, 90, 96)
+    image = filaments((12, 90, 150), 40.0)
+    grid = (100, 100, 128)
     camera = {"gain": 20.0, "offset": 90.0} if stop == "held_out" else {}
     given = {"background": BACKGROUND, "acceleration": "shb"}
     stopped = richardson_lucy(image, PSF, 100, stop=stop, grid=grid, **camera, **given)
@@ -189,7 +189,7 @@ def test_plans_cover_the_image(
     for tile in tiles:
         offset, extents = plan.estimate_window(tile)
         for o, e, g, m, k in zip(offset, extents, plan.grid, tile.shape, psf_shape, strict=True):
-            assert e <= g and e - m in (0, k - 1) and o in (0, -(k - 1 - k // 2))
+            assert m <= e <= min(g, m + k - 1) and -(k - 1) <= o <= 0 and o + e >= m
 
 
 def test_budget_decides_the_grid() -> None:

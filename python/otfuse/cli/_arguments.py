@@ -11,7 +11,10 @@ from typer import Argument, Option
 _PSF, _OPTICS, _RUN, _OUT = "PSF", "Optics (micrometres)", "Restoration", "Output and resources"
 _SAMPLE = "Sample (micrometres)"
 
-Image = Annotated[Path, Argument(metavar="IMAGE", help="TIFF, ImageJ, OME-TIFF or OME-Zarr.")]
+Image = Annotated[
+    str,
+    Argument(metavar="IMAGE", help="TIFF, ImageJ or OME-TIFF; OME-Zarr in a folder or at a URL."),
+]
 Source = Annotated[
     str, Argument(metavar="IMAGE", help="TIFF, or OME-Zarr in a folder or at a URL.")
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from otfuse.cli._report import Report, by_extents, in_time
 from otfuse.cli._restore import describe
 from otfuse.cli._steps import Steps
 from otfuse.cli._volume_place import check_apart, counted, place_of, report_outcome
-from otfuse.cli._volume_settle import CHUNK, edges_of, method_of, plan_volume, settle
+from otfuse.cli._volume_settle import CHUNK, COMPRESSION, edges_of, method_of, plan_volume, settle
 from otfuse.io import Saturation, Volume, create_volume, open_volume, provenance
 
 if TYPE_CHECKING:
@@ -38,24 +39,11 @@ def deconvolve_volume(options: DeconvolveOptions) -> None:
     options : DeconvolveOptions
         Checked.
     """
-    from otfuse.cli.deconvolve import report_image, set_threads
     from otfuse.jobs import find_ledger, only_run
 
     started, report = time.monotonic(), Report()
-    source = open_volume(options.image, axes=options.axes)
-    report_image(source, report)
-    optics = _optics.choose_optics(options, source)
-    modelled = not options.psf and source.shape[2] > 1
-    options = options.settled(optics.modality if modelled else None)
-    _check(options)
+    options, source, optics, psfs, record = prepare(options, report)
     check_apart("deconvolve", options.image, options.output)
-    _optics.report_voxel(optics, report)
-    if not options.psf:
-        _optics.require_model(optics, source)
-        _optics.report_optics(optics, source, report)
-    set_threads(options.threads)
-    psfs = _as_volumes(_psf_input.prepare_psfs(options, source, optics, report))
-    record = _record(options, source, optics, psfs)
     with only_run(options.output) as lock:
         ledger = find_ledger(options.output, overwrite=options.overwrite)
         if ledger is None:
@@ -76,21 +64,49 @@ def deconvolve_volume(options: DeconvolveOptions) -> None:
     report.row("time", in_time(time.monotonic() - started))
 
 
+def prepare(
+    options: DeconvolveOptions, report: Report
+) -> tuple[DeconvolveOptions, Volume, _optics.JobOptics, list[np.ndarray], dict[str, Any]]:
+    """The options as settled, the volume, its optics, a PSF for each channel, the provenance."""
+    from otfuse.cli.deconvolve import report_image, set_threads
+
+    source = open_volume(options.image, axes=options.axes)
+    report_image(source, report)
+    optics = _optics.choose_optics(options, source)
+    modelled = not options.psf and source.shape[2] > 1
+    options = options.settled(optics.modality if modelled else None)
+    _check(options)
+    _optics.report_voxel(optics, report)
+    if not options.psf:
+        _optics.require_model(optics, source)
+        _optics.report_optics(optics, source, report)
+    set_threads(options.threads)
+    psfs = _as_volumes(_psf_input.prepare_psfs(options, source, optics, report))
+    return options, source, optics, psfs, _record(options, source, optics, psfs)
+
+
+def can_be_cut(options: DeconvolveOptions) -> bool:
+    """Whether nothing that was asked for needs the whole image at once."""
+    return not any(broken for _, _, broken, _ in _rules(options))
+
+
 def _check(options: DeconvolveOptions) -> None:
-    """Refuse what needs the whole image at once."""
-    rules = (
+    for name, rule, broken, value in _rules(options):
+        if broken:
+            raise UsageError(
+                f"deconvolve: {name} must be {rule} where an OME-Zarr is read or written, got "
+                f"{value}; tiles do not know the whole image"
+            )
+
+
+def _rules(options: DeconvolveOptions) -> tuple[tuple[str, str, bool, Any], ...]:
+    return (
         ("--acceleration", "shb or none", options.acceleration == "biggs", options.acceleration),
         ("--boundary", "extended", options.boundary != "extended", options.boundary),
         ("--stop", "none, idiv or held-out", options.stop == "gradient-consensus", options.stop),
         ("--dtype", "float32", options.dtype != "float32", options.dtype),
         ("--preview", "left away", options.preview is not None, options.preview),
     )
-    for name, rule, broken, value in rules:
-        if broken:
-            raise UsageError(
-                f"deconvolve: {name} must be {rule} for an OME-Zarr, got {value}; tiles do not "
-                "know the whole image"
-            )
 
 
 def _as_volumes(psfs: list[np.ndarray]) -> list[np.ndarray]:
@@ -112,7 +128,11 @@ def _record(
     record = provenance(
         psf=psfs,
         command="deconvolve",
-        input={"file": options.image.name, "shape": list(source.shape), "dtype": str(source.dtype)},
+        input={
+            "file": Path(options.image).name,
+            "shape": list(source.shape),
+            "dtype": str(source.dtype),
+        },
         options=typed,
         optics=asdict(optics),
     )
@@ -132,7 +152,13 @@ def _begin(
     return begin(
         options.output,
         lambda path: create_volume(
-            path, source.shape, np.float32, like=source, voxel=voxel, chunks=CHUNK
+            path,
+            source.shape,
+            np.float32,
+            like=source,
+            voxel=voxel,
+            chunks=CHUNK,
+            compression=COMPRESSION,
         ),
         record["parameters"],
         settled,
@@ -155,19 +181,35 @@ def _job(
         return None
     settled = ledger.settled
     plan = plan_volume(options, source, psfs, max(settled["iterations"]), settled["grid"])
-    of_channel = [
-        _restorer(options, psf, plan, settled, channel, voxel) for channel, psf in enumerate(psfs)
-    ]
-    restorers = tuple(of_channel * source.shape[0])
-    tiles = plan.tiles
-    iterations = ", ".join(str(n) for n in dict.fromkeys(settled["iterations"]))
+    of_channel = make_restorers(options, psfs, plan, settled, voxel)
+    report_plan(options, plan, settled, report)
+    scratch = job_folder(options.output) / "scratch"
+    return Job(source, target, scratch, plan.tiles, tuple(of_channel * source.shape[0]))
+
+
+def report_plan(
+    options: DeconvolveOptions, plan: LoopPlan, settled: dict[str, Any], report: Report
+) -> None:
+    """Print iterations and tiles."""
+    tiles, iterations = plan.tiles, ", ".join(map(str, dict.fromkeys(settled["iterations"])))
     report.row(
         "plan",
         f"{iterations} iterations, {describe(options)}, {len(tiles)} tiles of "
         f"{by_extents(tiles.tile)} (z, y, x), grid {by_extents(plan.grid)}, overlap "
         f"{by_extents(tiles.overlap)}",
     )
-    return Job(source, target, job_folder(options.output) / "scratch", tiles, restorers)
+
+
+def make_restorers(
+    options: DeconvolveOptions,
+    psfs: list[np.ndarray],
+    plan: LoopPlan,
+    settled: dict[str, Any],
+    voxel: Any,
+) -> list[TiledLoop]:
+    """What restores the tiles of each channel."""
+    channels = range(len(psfs))
+    return [_restorer(options, psfs[c], plan, settled, c, voxel) for c in channels]
 
 
 def _restorer(

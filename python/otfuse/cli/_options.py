@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from otfuse.cli._errors import UsageError
+from otfuse.io.zarr_store import is_url
 
 _ITERS, _ITERS_UNMATCHED, _MOST_UNMATCHED = 30, 2, 5
 # Of stacks whose PSF is that of a model: haze from all planes takes long to go, a focused laser
@@ -26,7 +27,7 @@ _MEMORY_UNITS = {
 class DeconvolveOptions:
     """Arguments of `otfuse deconvolve` as they were typed."""
 
-    image: Path
+    image: Path | str
     output: Path
     psf: list[Path] = field(default_factory=list)
     psf_center: str = "peak"
@@ -99,6 +100,11 @@ class DeconvolveOptions:
             acceleration=self.acceleration or ("none" if plain else "shb"),
             iters=iters if self.iters is None else self.iters,
         )
+
+
+def located(image: str) -> Path | str:
+    """A path, or the URL that it was typed as."""
+    return image if is_url(image) else Path(image)
 
 
 def check_output(command: str, output: Path) -> None:

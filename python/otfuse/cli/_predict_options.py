@@ -15,7 +15,7 @@ from otfuse.cli._options import check_output, check_workers, parse_memory
 class PredictOptions:
     """Arguments of `otfuse predict`, those left out replaced by what the model prefers."""
 
-    image: Path
+    image: Path | str
     output: Path
     weights: Path
     model: str

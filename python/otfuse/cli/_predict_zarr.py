@@ -15,7 +15,7 @@ from otfuse.cli._predict_volume import check_network, plan_volume
 from otfuse.cli._report import Report, by_extents, in_time
 from otfuse.cli._steps import Steps
 from otfuse.cli._volume_place import check_apart, counted, place_of, report_outcome
-from otfuse.cli._volume_settle import CHUNK
+from otfuse.cli._volume_settle import CHUNK, COMPRESSION
 from otfuse.io import Volume, create_volume, open_volume, streamed_percentiles
 
 if TYPE_CHECKING:
@@ -129,7 +129,9 @@ def _begin(options: PredictOptions, source: Volume, parameters: dict[str, Any]) 
         scales.append([scale.offset, scale.span])
     return begin(
         options.output,
-        lambda path: create_volume(path, source.shape, np.float32, like=source, chunks=CHUNK),
+        lambda path: create_volume(
+            path, source.shape, np.float32, like=source, chunks=CHUNK, compression=COMPRESSION
+        ),
         parameters,
         {"plan": asdict(plan), "scales": scales},
     )

@@ -14,7 +14,8 @@ _WIDTH = 100
 class Report:
     """Rows of a label and a text, wrapped so that the texts stay in their column."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shown: bool = True) -> None:
+        self._shown = shown
         self._colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         self.warnings: list[str] = []
 
@@ -34,6 +35,8 @@ class Report:
         self._print("warning", text, "\033[33m" if self._colour else "")
 
     def _print(self, label: str, text: str, colour: str = "") -> None:
+        if not self._shown:
+            return
         # Piped, a row is a line, which programs can cut; on a terminal, long rows wrap.
         width = _WIDTH - _LABEL if sys.stdout.isatty() else 10_000
         lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 from otfuse.cli._errors import JobError, UsageError
 from otfuse.cli._report import Report
 from otfuse.cli._steps import Steps
+from otfuse.io.zarr_store import local_path
 
 if TYPE_CHECKING:
     from otfuse.jobs import Job, Outcome
 
 
-def check_apart(command: str, image: Path, output: Path) -> None:
+def check_apart(command: str, image: Path | str, output: Path) -> None:
     """Refuse to write where the image lies: beginning a job anew removes what is there."""
-    here, there = image.resolve(), output.resolve()
+    folder = local_path(image)
+    if folder is None:
+        return
+    here, there = folder.resolve(), output.resolve()
     if here == there or here in there.parents or there in here.parents:
         raise UsageError(
             f"{command}: --output must lie apart from the image, got {output} for {image}; "

@@ -12,12 +12,13 @@ import numpy as np
 
 from otfuse.cli import _arguments as arg
 from otfuse.cli import _background, _optics, _psf_input, _restore
+from otfuse.cli._errors import UsageError
 from otfuse.cli._memory import check_memory, job_memory
-from otfuse.cli._options import DeconvolveOptions, parse_memory
+from otfuse.cli._options import DeconvolveOptions, located, parse_memory
 from otfuse.cli._progress import Progress
 from otfuse.cli._report import Report, by_extents, in_bytes, in_time, number
 from otfuse.io import Stack, Written, check_target, provenance, read_stack, write_stack
-from otfuse.io.zarr_store import named_zarr
+from otfuse.io.zarr_store import is_zarr, named_zarr
 
 _MANY_CHANNELS = 8
 
@@ -65,7 +66,7 @@ def deconvolve_command(
     The PSF comes from a file, or from the optics: those given here, else those in the file.
     """
     typed = dict(locals())
-    typed["psf"] = list(typed["psf"] or [])
+    typed["image"], typed["psf"] = located(image), list(typed["psf"] or [])
     run_deconvolution(DeconvolveOptions(**typed))
 
 
@@ -83,6 +84,11 @@ def run_deconvolution(options: DeconvolveOptions) -> None:
 
         deconvolve_volume(options)
         return
+    if is_zarr(options.image):
+        from otfuse.cli._deconvolve_rows import deconvolve_rows
+
+        deconvolve_rows(options)
+        return
     stack = read_stack(options.image, axes=options.axes, mmap=True)
     _check_targets(options, stack)
     report_image(stack, report)
@@ -98,7 +104,12 @@ def run_deconvolution(options: DeconvolveOptions) -> None:
     psfs = _psf_input.prepare_psfs(options, stack, optics, report)
     _optics.warn_of_sampling(optics, stack, report)
     _background.report_levels(levels, options, stack, report)
-    _plan(options, stack, psfs, levels, report)
+    if not _plan(options, stack, psfs, levels, report):
+        from otfuse.cli._deconvolve_rows import deconvolve_rows
+
+        del stack, levels, psfs  # the file's pages count as memory while they are mapped
+        deconvolve_rows(options, introduced=True)
+        return
     record = _record(options, stack, optics, psfs, levels)
     loop_started = time.monotonic()
     peaks = _restore.Peaks()
@@ -158,8 +169,15 @@ def _plan(
     psfs: list[np.ndarray],
     levels: list[_background.ChannelLevels],
     report: Report,
-) -> None:
-    """Print what the job takes and refuse it before it starts if that is too much."""
+) -> bool:
+    """Print what the job takes; False if that is too much and tiles may be less.
+
+    Raises
+    ------
+    UsageError  if it is too much and cannot be cut into tiles.
+    """
+    from otfuse.cli._deconvolve_volume import can_be_cut
+
     masked = any(level.saturation for level in levels)
     plans = [
         _restore.plan_one(options, stack.spatial_shape[-psf.ndim :], psf.shape, masked)
@@ -176,7 +194,15 @@ def _plan(
         f"{by_extents(tuple(largest.grid))}, {in_bytes(need.total)}, {most or 'about '}"
         f"{in_time(seconds)}",
     )
-    check_memory(need, None if options.max_memory is None else parse_memory(options.max_memory))
+    given = None if options.max_memory is None else parse_memory(options.max_memory)
+    try:
+        check_memory(need, given)
+    except UsageError:
+        if not can_be_cut(options):
+            raise
+        report.notes(["that is more than it may take: in tiles"])
+        return False
+    return True
 
 
 def _record(
@@ -193,7 +219,11 @@ def _record(
     return provenance(
         psf=psfs,
         command="deconvolve",
-        input={"file": options.image.name, "axes": stack.axes, "shape": list(stack.data.shape)},
+        input={
+            "file": Path(options.image).name,
+            "axes": stack.axes,
+            "shape": list(stack.data.shape),
+        },
         options=typed,
         optics=asdict(optics),
         channels=[
@@ -273,7 +303,7 @@ def _write_previews(
 
     for channel, path in enumerate(_preview_paths(options, stack)):
         several = stack.data.shape[1] > 1
-        title = options.image.name + (f", {stack.channel_label(channel)}" if several else "")
+        title = Path(options.image).name + (f", {stack.channel_label(channel)}" if several else "")
         before = np.asarray(stack.data[0, channel], dtype=np.float32)
         write_preview(path, before, first[channel], optics.voxel, title=title)
         report.row("preview" if channel == 0 else "", str(path))

@@ -16,6 +16,7 @@ from typer import Option
 from otfuse.cli import _arguments as arg
 from otfuse.cli._errors import UsageError
 from otfuse.cli._models import MODELS, find_model, resolve
+from otfuse.cli._options import located
 from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._report import Report, in_time, number
 from otfuse.cli.deconvolve import report_image
@@ -83,6 +84,7 @@ def predict_command(
     `--normalize tile --tile 128 --overlap 0` is what the authors of m-rBCR do.
     """
     kind, given = find_model("predict", model), dict(locals())
+    given["image"] = located(image)
     given["tile"] = kind.tile if tile is None else tile
     given["overlap"] = kind.overlap if overlap is None else overlap
     given["normalize"] = normalize or kind.normalizations[0]
@@ -185,7 +187,11 @@ def make_record(options: PredictOptions, stack: Stack) -> dict[str, Any]:
     typed = {key: value for key, value in asdict(options).items() if value is not None}
     return provenance(
         command="predict",
-        input={"file": options.image.name, "axes": stack.axes, "shape": list(stack.data.shape)},
+        input={
+            "file": Path(options.image).name,
+            "axes": stack.axes,
+            "shape": list(stack.data.shape),
+        },
         options=typed,
         weights_sha256=weights_digest(options.weights),
     )

@@ -100,9 +100,13 @@ class Job:
         inside = tuple(slice(a - s, b - s) for (a, b), s in zip(box, cut.start, strict=True))
         weighted = result[inside]
         for axis, i in enumerate(tile[2:]):
-            if self.plan.grid[axis] > 1:
-                line = np.array(tile_weight(self.plan, axis, i, "smooth"), np.float32)[inside[axis]]
-                weighted = weighted * line.reshape(-1, *[1] * (2 - axis))
+            if self.plan.grid[axis] == 1:
+                continue
+            line = np.array(tile_weight(self.plan, axis, i, "smooth"), np.float32)[inside[axis]]
+            weighted = weighted.swapaxes(0, axis)
+            for place in np.flatnonzero(line != 1):  # the ramps alone
+                weighted[place] *= line[place]
+            weighted = weighted.swapaxes(0, axis)
         _save(self.part(tile), weighted)
         return None
 
@@ -153,11 +157,14 @@ def _save(path: Path, array: np.ndarray) -> None:
     partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial")
     try:
         with partial.open("wb") as file:
-            np.save(file, array)
+            header = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for plane in array:  # no copy of the whole
+                file.write(np.ascontiguousarray(plane).data)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def _checksum(array: np.ndarray) -> str:
-    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()

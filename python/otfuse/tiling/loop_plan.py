@@ -15,7 +15,7 @@ from otfuse.functional.rl_tile import RichardsonLucyTile
 from otfuse.tiling.plan import Tile, TilePlan
 from otfuse.tiling.reach import psf_halo
 
-_RAMP = 8  # voxels over which a tile takes over from its neighbour, at least
+_RAMP = 4  # voxels over which a tile takes over from its neighbour, at least
 Extents = tuple[int, ...]
 
 
@@ -42,15 +42,16 @@ class LoopPlan:
     def estimate_window(self, tile: Tile) -> tuple[Extents, Extents]:
         """Offset from a tile's first voxel, and extents, of its estimate.
 
-        A tile at an edge of the image has an estimate that reaches past it on both sides, so that
-        the box keeps one side from the other; any other tile fills its box.
+        A tile at an edge of the image has an estimate that reaches past it, as far as light can
+        come from, and past its inner edge with what is left of the box; any other fills its box.
         """
         offset, extents = [], []
-        for axis, n in enumerate(self.tiles.shape):
-            at_edge = tile.start[axis] == 0 or tile.stop[axis] == n
-            offset.append(-self.before[axis] * at_edge)
-            around = (self.before[axis] + self.after[axis]) * at_edge
-            extents.append(tile.shape[axis] + around)
+        for axis, (n, m) in enumerate(zip(self.tiles.shape, tile.shape, strict=True)):
+            before, after = self.before[axis], self.after[axis]
+            first, last = tile.start[axis] == 0, tile.stop[axis] == n
+            total = min(m + before + after, self.grid[axis]) if first or last else m
+            offset.append(-before if first else m + after - total if last else 0)
+            extents.append(total)
         return tuple(offset), tuple(extents)
 
 
@@ -113,7 +114,7 @@ def plan_loop(
         pieces = prod(axis.pieces(g) for axis, g in zip(lines, box, strict=True))
         if pieces * prod(box) >= cost:
             continue
-        tile = tuple(min(g, axis.n) for axis, g in zip(lines, box, strict=True))
+        tile = tuple(axis.longest(g) for axis, g in zip(lines, box, strict=True))
         need = work(box, tile) + extra_bytes(tile)
         smallest = min(smallest or need, need)
         if max_bytes is None or need <= max_bytes:
@@ -154,16 +155,27 @@ class _Axis:
         return 2 * self.halo + _RAMP
 
     @property
+    def ends(self) -> tuple[int, int]:
+        """What the boxes at the first and the last edge hold besides the image.
+
+        Light from beyond, and as much as keeps what is wrong at the inner end of the tile, which
+        the box joins to its outer end, away from the image.
+        """
+        halo = self.halo or 0
+        first, last = (min(self.k - 1, max(side, halo)) for side in (self.before, self.k // 2))
+        return first, last
+
+    @property
     def least(self) -> int:
-        """The grid below which a tile might reach past those at the edges."""
-        return self.overlap + 2 * self.k - 1
+        """The grid below which a tile between others might reach past those at the edges."""
+        return self.overlap + 2 * max(self.ends) + 1
 
     def choices(self) -> list[int]:
         """Grids for 1, 2, 3, ... tiles, the largest first."""
         found, pieces = [self.whole], 1
         while self.halo is not None:
             pieces += 1
-            total = self.n + (pieces - 1) * self.overlap + 2 * (self.k - 1)
+            total = self.n + (pieces - 1) * self.overlap + sum(self.ends)
             grid = next_fast_shape([-(-total // pieces)])[0]
             if grid < self.least:
                 break
@@ -175,8 +187,12 @@ class _Axis:
         """Tiles that it takes; the two at the edges cover less."""
         if grid >= self.estimate:
             return 1
-        between = self.n + self.overlap - 2 * (grid - self.k + 1)
-        return 2 + max(0, -(-between // (grid - self.overlap)))
+        needed = self.n + sum(self.ends) - self.overlap
+        return max(2, -(-needed // (grid - self.overlap)))
+
+    def longest(self, grid: int) -> int:
+        """Extent of a tile, at most."""
+        return self.n if self.pieces(grid) == 1 else min(grid, self.n - 1)
 
     def checked(self, grid: int) -> int:
         """A grid given by the caller."""
@@ -198,7 +214,8 @@ class _Axis:
         pieces = self.pieces(grid)
         if pieces == 1:
             return (0,), (self.n,)
-        lengths = [grid - self.k + 1, *[grid] * (pieces - 2), grid - self.k + 1]
+        first, last = (min(grid - end, self.n - 1) for end in self.ends)
+        lengths = [first, *[grid] * (pieces - 2), last]
         shared, gaps = sum(lengths) - self.n, pieces - 1
         starts = [sum(lengths[:i]) - i * shared // gaps for i in range(pieces)]
         return tuple(starts), tuple(a + n for a, n in zip(starts, lengths, strict=True))

@@ -180,6 +180,7 @@ def restore_image(
     restore: TiledLoop,
     read: Callable[[Tile], np.ndarray],
     write: Callable[[int, np.ndarray], None],
+    told: Callable[[], None] = lambda: None,
 ) -> None:
     """Restore one image, the next tile being read and the last rows written meanwhile.
 
@@ -190,11 +191,19 @@ def restore_image(
         Gives the counts of a tile.
     write : callable
         Takes the first row of a block along the first axis, and the block.
+    told : callable
+        Called after each tile.
     """
+
+    def compute(ahead: tuple[Tile, np.ndarray]) -> np.ndarray:
+        result = restore(*ahead)
+        told()
+        return result
+
     stream_tiles(
         restore.plan.tiles,
         lambda tile: (tile, read(tile)),
-        lambda ahead: restore(*ahead),
+        compute,
         write,
         window="smooth",
     )

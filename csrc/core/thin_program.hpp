@@ -75,9 +75,10 @@ struct ThinNetworkParams {
   int threads;
 };
 
-inline void require_program(bool fits, const char* what) {
+inline void require_program(bool fits, const char* what, int64_t got) {
   if (!fits)
-    throw std::invalid_argument(std::string("thin_network: program must ") + what);
+    throw std::invalid_argument(std::string("thin_network: program must ") + what +
+                                std::to_string(got));
 }
 
 template <class real_t>
@@ -86,51 +87,57 @@ void check_step(const ThinNetworkParams<real_t>& p, const ThinStep& step) {
   const ThinBuffer out = buffer(step.out);
   const auto overwritten = [&](int i) { return p.program->whole(i) == step.out; };
   int64_t taken = 0;
-  require_program(overwritten(step.out), "write whole buffers");
+  require_program(overwritten(step.out), "write whole buffers, got number ", step.out);
   require_program(step.start < 0 || (!overwritten(step.start) &&
                                      buffer(step.start).level == out.level &&
                                      buffer(step.start).channels == out.channels),
-                  "start from a buffer like the one it makes");
+                  "start from a buffer like the one it makes, got number ", step.start);
   for (int s : step.sources) {
     taken += buffer(s).channels;
-    require_program(s == 0 || !overwritten(s), "not overwrite what a step reads");
+    require_program(s == 0 || !overwritten(s),
+                    "not overwrite what a step reads, got buffer ", s);
     if (step.kind == StepKind::kConv || step.kind == StepKind::kPixelMlp) {
-      require_program(buffer(s).level == out.level, "convolve at one scale");
+      require_program(buffer(s).level == out.level,
+                      "convolve at one scale, got a buffer at ", buffer(s).level);
     }
   }
   if (step.kind == StepKind::kPick || step.kind == StepKind::kResize) {
     require_program(step.sources.size() == 1 && taken == out.channels,
-                    "keep the channels where it changes the scale");
+                    "keep the channels where it changes the scale, got ", taken);
     const int finer = buffer(step.sources[0]).level - out.level;
-    require_program(step.kind == StepKind::kPick
-                        ? finer < 0
-                        : finer == -1 || finer == 1 || finer == 2,
-                    "pick a coarser level, or resize by 2, 4 or a half");
+    require_program(
+        step.kind == StepKind::kPick ? finer < 0
+                                     : finer == -1 || finer == 1 || finer == 2,
+        "pick a coarser level, or resize by 2, 4 or a half, got levels ", finer);
     return;
   }
   const int layers = step.kind == StepKind::kConv ? 1 : step.layers;
-  require_program(layers >= 1 && step.parameter + 2 * layers <= int(p.parameters.size()),
-                  "name parameters that are there");
+  const int last = step.parameter + 2 * layers - 1;
+  require_program(layers >= 1, "have layers in each step, got ", layers);
+  require_program(last < int(p.parameters.size()),
+                  "name parameters that are there, got number ", last);
   for (int i = 0; i < layers; ++i) {
     const auto& weight = p.parameters[size_t(step.parameter + 2 * i)];
     const auto& bias = p.parameters[size_t(step.parameter + 2 * i + 1)];
-    require_program(
-        weight.channels_in == taken && bias.channels_out == weight.channels_out,
-        "give each layer the channels that its weight takes");
+    require_program(weight.channels_in == taken,
+                    "give each layer the channels that its weight takes, got ", taken);
+    require_program(bias.channels_out == weight.channels_out,
+                    "have a bias for each channel of a layer, got ", bias.channels_out);
     taken = weight.channels_out;
   }
-  require_program(taken == out.channels, "have room for a layer's channels");
+  require_program(taken == out.channels, "have room for a layer's channels, got ",
+                  out.channels);
 }
 
 // Throws std::invalid_argument where a program does not fit its parameters or its images.
 template <class real_t>
 void check_program(const ThinNetworkParams<real_t>& p) {
-  const Extents& image = p.extent;
   for (const ThinBuffer& buffer : p.program->buffers) {
     const int64_t step = int64_t(1) << buffer.level;
-    require_program(
-        image.y >= step && image.x >= step && image.y % step == 0 && image.x % step == 0,
-        "run on images whose extents its levels divide");
+    for (const int64_t n : {p.extent.y, p.extent.x}) {
+      require_program(n >= step && n % step == 0,
+                      "run on images whose extents its levels divide, got ", n);
+    }
   }
   for (const ThinStep& step : p.program->steps) check_step(p, step);
 }

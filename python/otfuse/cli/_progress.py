@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from otfuse.cli._bar import Bar
 from otfuse.cli._report import in_time, number
 
-_QUIET_SECONDS = 10.0
 
-
-class Progress:
+class Progress(Bar):
     """Shows the iterations of a job; `item` gives the callback for one call of the engine.
 
     Parameters
@@ -26,20 +24,10 @@ class Progress:
     """
 
     def __init__(self, n_items: int, n_iters: int) -> None:
+        super().__init__("start", n_items * n_iters, "divergence")
         self._n_items, self._n_iters = n_items, n_iters
-        self._done, self._start = 0, time.monotonic()
-        self._last_line = self._start
+        self._done = 0
         self._summary, self._told = "", True  # the last state in words, and whether it was shown
-        self._bar: Any = None
-        self._task: Any = None
-        if sys.stderr.isatty():
-            self._bar = _terminal_bar()
-            self._task = self._bar.add_task("start", total=n_items * n_iters, divergence="")
-
-    def __enter__(self) -> Progress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
 
     def __exit__(
         self,
@@ -47,8 +35,7 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        super().__exit__(kind, error, trace)
         # The bar vanishes, and a run may end before its time: what a single one said last is kept.
         if kind is None and self._n_items == 1 and not self._told:
             print(self._summary)
@@ -71,16 +58,15 @@ class Progress:
             divergence = float(info.i_divergence[..., -1].sum()) / n_voxels
             n_iters = info.n_iters  # less than planned where something else ended the run
             self._summary, self._told = self._line(label, i, n_iters, divergence), False
-            if self._bar is not None:
-                self._bar.update(
-                    self._task,
-                    completed=before + i,
-                    description=f"{label} {i}/{n_iters}".strip(),
-                    divergence=f"I-divergence {number(divergence)}",
-                )
-            else:
-                last = i == n_iters
-                self._quiet(last, before + (self._n_iters if last else i))
+            self._update(
+                f"{label} {i}/{n_iters}".strip(),
+                before + i,
+                self._n_items * self._n_iters,
+                divergence=f"I-divergence {number(divergence)}",
+            )
+            last = i == n_iters
+            if self._line_is_due(last):
+                self._tell(before + (self._n_iters if last else i))
             return False
 
         return show
@@ -91,28 +77,8 @@ class Progress:
             f"I-divergence {number(divergence)} per voxel"
         )
 
-    def _quiet(self, last: bool, total: int) -> None:
-        now = time.monotonic()
-        if not last and now - self._last_line < _QUIET_SECONDS:
-            return
-        self._last_line, self._told = now, True
+    def _tell(self, total: int) -> None:
+        self._told = True
         ahead = self._n_items * self._n_iters - total
-        left = (now - self._start) / total * ahead
+        left = (time.monotonic() - self._start) / total * ahead
         print(self._summary + (f", {in_time(left)} left" if ahead else ""), flush=True)
-
-
-def _terminal_bar() -> Any:
-    # Rich is imported only where there is a terminal to draw on.
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    return Bar(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.fields[divergence]}"),
-        TimeRemainingColumn(compact=True),
-        TextColumn("left"),
-        console=Console(stderr=True),
-        transient=True,
-    )

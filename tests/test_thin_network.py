@@ -171,5 +171,5 @@ def test_rejects_missing_parameters(rng: np.random.Generator) -> None:
 def test_rejects_extents(rng: np.random.Generator) -> None:
     image, weights = draw(rng, (1, 1, 8, 10), torch.float32)
     program, code = build()
-    with pytest.raises(ValueError, match="extents its levels divide, got 10$"):
+    with pytest.raises(ValueError, match=r"extents its levels divide, got 10$"):
         thin_network(image, code, program.layers, weights)

@@ -2,8 +2,9 @@
 """Compare what ptxas says of each kernel with csrc/cuda/ptxas_budget.txt.
 
 Usage: ptxas.py BUILD_LOG [--write]. Fails where a kernel spills more bytes than its line in the
-budget allows; without a line, any. An architecture without lines is only named. --write makes the
-budget what the log says; lines of architectures that the log has not are left alone.
+budget allows; without a line, any; and where a compiler warns of the device code. An architecture
+without lines is only named. --write makes the budget what the log says; lines of architectures that
+the log has not are left alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ HEADER = (
     "# Kernels that are not here spill nothing.\n"
 )
 ENTRY = re.compile(r"Compiling entry function '(\w+)' for '(\w+)'")
+WARNING = re.compile(r"ptxas warning|csrc/(cuda|core)/\S+ warning")
 SPILLS = re.compile(r"(\d+) bytes spill stores")
 REGISTERS = re.compile(r"Used (\d+) registers")
 
@@ -63,7 +65,8 @@ def read_budget() -> dict[tuple[str, str], tuple[int, int]]:
 
 def main() -> int:
     """Check, or write with --write."""
-    built, budget = parse(Path(sys.argv[1]).read_text()), read_budget()
+    log = Path(sys.argv[1]).read_text()
+    built, budget = parse(log), read_budget()
     if not built:
         print(f"{sys.argv[1]}: no output of ptxas found")
         return 1
@@ -79,7 +82,7 @@ def main() -> int:
     kept = {arch for arch, _ in budget}
     for arch in sorted({arch for arch, _ in built} - kept):
         print(f"{arch}: no budget yet; make cuda-budget writes one")
-    wrong = []
+    wrong = [line.strip() for line in log.splitlines() if WARNING.search(line)]
     for (arch, kernel), (registers, spilled) in sorted(built.items()):
         _, allowed = budget.get((arch, kernel), (0, 0))
         if arch in kept and spilled > allowed:

@@ -33,7 +33,7 @@ def main() -> int:
     values = torch.ones(8)
     launch = (False, 8, *[values.data_ptr()] * 2, 0, values.data_ptr(), _C.cuda.Queue(0, 0))
     clear = refused("0 devices; check the driver", _shared_bytes, 0)
-    clear &= refused("CUDA driver version is insufficient", _C.cuda.rl_update, *launch)
+    clear &= refused("CUDA", _C.cuda.rl_update, *launch)
     return int(not clear)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ import torch
 import otfuse
 from compare import assert_close, assert_same
 from otfuse import _C, ops, reference
-from otfuse.ops._device import Device, built_kernels, tier
+from otfuse.ops._device import Device, built_kernels, tables, tier
 from otfuse.ops.fft_convolve_cuda import fft_convolve_on, make_otf_on
 from otfuse.ops.richardson_lucy_cuda import richardson_lucy_on
 from otfuse.ops.rl_pointwise_cuda import rl_ratio_on, rl_update_on
@@ -311,6 +312,14 @@ def test_variants_in_half_precision(
 def test_a_line_without_a_plan_is_refused() -> None:
     with pytest.raises(ValueError, match="line_stages: n must be 7-smooth and at most 4096"):
         host.line_table(False, 4200)
+
+
+def test_a_graph_of_a_first_call_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cuda", 0)
+    array = SimpleNamespace(is_cuda=True, dtype=torch.float32, device=device)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(RuntimeError, match=r"got \(7, 9\) for the first time; call once before"):
+        tables(host, array, (7, 9))
 
 
 def test_a_build_without_cuda_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

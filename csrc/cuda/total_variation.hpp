@@ -16,6 +16,8 @@ namespace otfuse::cuda {
 inline constexpr double kLeastDivisor = 0.1;
 // Gradients well below this many floors (a thousandth of the image's mean) count as flat.
 inline constexpr double kFlatFloors = 1e3;
+template <class real_t>
+inline constexpr real_t kLeastNormal = std::numeric_limits<real_t>::min();
 
 template <class real_t>
 struct TotalVariation {
@@ -29,8 +31,7 @@ struct TotalVariation {
   // Of voxel i of an item, whose estimate begins at x.
   OTFUSE_HD real_t damping(const real_t* x, int64_t i, real_t floor) const {
     const real_t flat = real_t(kFlatFloors) * floor;
-    const real_t flat_square =
-        larger(real_t(flat * flat), std::numeric_limits<real_t>::min());
+    const real_t flat_square = larger(real_t(flat * flat), real_t(kLeastNormal<real_t>));
     const int64_t row = i / grid.x;
     const Axis ax(i - row * grid.x, grid.x, 1);
     const Axis ay(row % grid.y, grid.y, grid.x);

@@ -117,11 +117,19 @@ _TABLES: dict[tuple[bool, int, torch.device], Tensor] = {}
 
 
 def tables(kernels: Any, array: Tensor, grid: Sequence[int]) -> tuple[int, int, int]:
-    """Addresses of the line tables of each axis, on the array's device."""
+    """Addresses of the line tables of each axis, on the array's device.
+
+    Making them copies from the host, which no graph can capture.
+    """
     double, found = is_double(array), []
     for n in triple(grid, 1):
         key = (double, n, array.device)
         if key not in _TABLES:
+            if array.is_cuda and torch.cuda.is_current_stream_capturing():
+                raise RuntimeError(
+                    f"otfuse: a CUDA graph must be captured after a call of the same extents, got "
+                    f"{tuple(grid)} for the first time; call once before"
+                )
             host = torch.frombuffer(bytearray(kernels.line_table(double, n)), dtype=torch.uint8)
             _TABLES[key] = host.to(array.device)
         found.append(_TABLES[key].data_ptr())

@@ -58,7 +58,13 @@ def make_volume(folder: Path, shape: tuple[int, ...]) -> None:
     truth = 600 * simulate.specimen((BLOCK,) * 3, seed=1)
     blurred = otfuse.fft_convolve(truth, torch.from_numpy(kernel)).clamp(min=0) + 100
     writer = create_volume(
-        folder / "in.zarr", (1, 1, *shape), np.uint16, voxel=VOXEL, chunks=CHUNK, overwrite=True
+        folder / "in.zarr",
+        (1, 1, *shape),
+        np.uint16,
+        voxel=VOXEL,
+        chunks=CHUNK,
+        compression="blosc-lz4",
+        overwrite=True,
     )
     rng = np.random.default_rng(0)
     repeats = [-(-n // BLOCK) for n in shape[1:]]

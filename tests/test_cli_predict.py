@@ -165,3 +165,23 @@ def test_bad_input(predict: Predict, rng: np.random.Generator) -> None:
     if not torch.cuda.is_available():
         predict.run(good, "--device", "cuda").failed(2)
     assert not (predict.folder / "out.tif").exists()
+
+
+def test_planes_into_zarr(predict: Predict, rng: np.random.Generator) -> None:
+    """The same as into a TIFF, by slabs of planes; done once."""
+    pytest.importorskip("zarr")
+    from otfuse.io import create_volume, open_volume
+
+    stack = spots(rng, 1, 2, 3, 40, 44)
+    image, source = save(predict.folder / "in.tif", stack), predict.folder / "in.zarr"
+    writer = create_volume(source, stack.shape, np.float32, chunks=(1, 1, 2, 40, 44))
+    writer.write(..., stack)
+    writer.finish()
+    tiles = ("--tile", 32, "--overlap", 8)
+    expected = predict.result(image, *tiles)
+    done = predict.run(source, *tiles, out="out.zarr")
+    assert done.code == 0, done.err
+    np.testing.assert_array_equal(open_volume(predict.folder / "out.zarr").read(), expected)
+    assert "nothing was left to do" in predict.run(source, *tiles, out="out.zarr").out
+    predict.run(source, out="new.tif").failed(2, "--output must end in .zarr")
+    predict.run(source, "--max-memory", "1kB", out="new.zarr").failed(2, "must hold a plane")

@@ -248,3 +248,19 @@ def test_volumes_into_zarr(predict: Predict, rng: np.random.Generator) -> None:
     assert "nothing was left to do" in predict(*command).out
     predict(*command, "--stitch", "published").failed(2, "--stitch must be linear")
     predict(*command[:-2], "--tile", 64).failed(2, "options must be what the output was begun")
+
+
+def test_a_bad_chunk_fails_its_tiles(predict: Predict, rng: np.random.Generator) -> None:
+    """The scale comes from what can be read, and the rest of the volume is restored."""
+    pytest.importorskip("zarr")
+    from otfuse.io import create_volume
+
+    image = predict.folder / "in.zarr"
+    writer = create_volume(image, (1, 1, 8, 110, 71), np.uint16, chunks=(1, 1, 8, 64, 64))
+    writer.write(..., beads(rng, 1, 1, 8, 110, 71))
+    writer.finish()
+    (image / "0" / "c" / "0" / "0" / "0" / "1" / "1").unlink()
+    words = ("--model", "rln", "--weights", predict.weights, "--tile", 60)
+    done = predict("predict", image, "-o", predict.folder / "out.zarr", *words)
+    done.failed(1, "tiles failed", "run the same command again")
+    assert "chunk (0, 0, 0, 1, 1)" in done.out

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._report import Report, by_extents, number
 from otfuse.cli._steps import Steps
 from otfuse.io import Stack
+
+if TYPE_CHECKING:
+    from otfuse.tiling import TilePlan
 
 _MULTIPLE, _SMALLEST = 4, 16
 _BATCH_PIXELS = 512 * 512
@@ -34,21 +37,9 @@ def predict_planes(
     report : Report
         Told the plan, and with `--verbose` how much tiles show.
     """
-    from otfuse.tiling import plan_tiles
-
-    nt, nc, nz, *plane = stack.data.shape
-    if min(plane) < _SMALLEST or options.tile < _SMALLEST:
-        raise UsageError(
-            f"predict: image and --tile must have at least {_SMALLEST} pixels along y and x, got "
-            f"{by_extents(tuple(plane))} and {options.tile}"
-        )
-    plan = plan_tiles(plane, options.tile, options.overlap, multiple=_MULTIPLE)
-    report.row(
-        "plan",
-        f"{nt * nc * nz} planes of {len(plan)} tiles of {by_extents(next(iter(plan)).shape)}, "
-        f"overlap {options.overlap}, normalised by {options.normalize}, "
-        f"results in the {options.scale}'s range",
-    )
+    nt, nc, nz, *extents = stack.data.shape
+    plan = plan_plane(options, extents)
+    report_planes(options, plan, nt * nc * nz, report)
     seams: list[float] = []
     with Steps(nt * nc * nz, "planes") as steps:
         for t in range(nt):
@@ -56,7 +47,7 @@ def predict_planes(
             for c, z in np.ndindex(nc, nz):
                 image = np.array(stack.data[t, c, z], dtype=np.float32)
                 where = f"{stack.channel_label(c)}, time point {t + 1}, plane {z + 1}"
-                result[0, c, z] = _restore(image, network, plan, options, where, seams)
+                result[0, c, z] = restore_plane(image, network, plan, options, where, seams)
                 steps.advance()
             yield result
     if options.verbose and seams:
@@ -67,15 +58,37 @@ def predict_planes(
         )
 
 
-def _restore(
+def plan_plane(options: PredictOptions, extents: Sequence[int]) -> TilePlan:
+    """Tiles of each plane, (ny, nx)."""
+    from otfuse.tiling import plan_tiles
+
+    if min(extents) < _SMALLEST or options.tile < _SMALLEST:
+        raise UsageError(
+            f"predict: image and --tile must have at least {_SMALLEST} pixels along y and x, got "
+            f"{by_extents(tuple(extents))} and {options.tile}"
+        )
+    return plan_tiles(extents, options.tile, options.overlap, multiple=_MULTIPLE)
+
+
+def report_planes(options: PredictOptions, plan: TilePlan, n_planes: int, report: Report) -> None:
+    """Print tiles, scale and range."""
+    report.row(
+        "plan",
+        f"{n_planes} planes of {len(plan)} tiles of {by_extents(next(iter(plan)).shape)}, "
+        f"overlap {options.overlap}, normalised by {options.normalize}, "
+        f"results in the {options.scale}'s range",
+    )
+
+
+def restore_plane(
     image: np.ndarray,
     network: Any,
-    plan: Any,
+    plan: TilePlan,
     options: PredictOptions,
     where: str,
     seams: list[float],
 ) -> np.ndarray:
-    """One plane, in the range asked for."""
+    """One plane, in the range asked for; with `--verbose` adds how much its tiles show."""
     from otfuse.tiling import map_tiles, seam_size
 
     if not np.isfinite(image).all():

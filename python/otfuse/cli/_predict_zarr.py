@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""`otfuse predict --model rln` into an OME-Zarr: by tiles, resumed where it was interrupted."""
+"""`otfuse predict` into an OME-Zarr: by tiles, resumed where it was interrupted."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from otfuse.cli._errors import UsageError
+from otfuse.cli._memory import allowed_memory
+from otfuse.cli._options import parse_memory
 from otfuse.cli._predict_options import PredictOptions
+from otfuse.cli._predict_planes import plan_plane, report_planes, restore_plane
 from otfuse.cli._predict_volume import check_network, plan_volume
-from otfuse.cli._report import Report, by_extents, in_time
+from otfuse.cli._report import Report, by_extents, in_bytes, in_time
 from otfuse.cli._steps import Steps
 from otfuse.cli._volume_place import check_apart, counted, place_of, report_outcome
 from otfuse.cli._volume_settle import CHUNK, COMPRESSION
@@ -27,6 +30,11 @@ _NOT_PARAMETERS = (
     "image", "output", "weights", "device", "threads", "max_memory", "overwrite", "verbose",
     "local_cluster", "scheduler",
 )  # fmt: skip
+
+
+# Bytes for a voxel of a tile of whole planes: counts of it and of the next, the result of it and of
+# the last; and for a pixel of the plane at hand, scaled, cut into tiles and blended.
+_HELD, _OF_A_PLANE = 16, 64
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,26 @@ class NetworkTile:
         return result
 
 
+@dataclass(frozen=True)
+class PlanesTile:
+    """Restores each plane of a tile, which holds whole ones."""
+
+    network: Any
+    options: PredictOptions
+    plan: TilePlan  # of a plane
+
+    def __call__(self, tile: Tile, counts: np.ndarray) -> np.ndarray:
+        """The restored tile, float32."""
+        result = np.empty(counts.shape, np.float32)
+        for z, plane in enumerate(counts):
+            image, where = np.array(plane, np.float32), f"plane {tile.start[0] + z + 1}"
+            try:
+                result[z] = restore_plane(image, self.network, self.plan, self.options, where, [])
+            except UsageError as error:  # a fault of this tile alone
+                raise ValueError(str(error)) from None
+        return result
+
+
 def predict_zarr(options: PredictOptions) -> None:
     """Begin or resume, restore what is missing, finish.
 
@@ -69,7 +97,8 @@ def predict_zarr(options: PredictOptions) -> None:
     source = open_volume(options.image, axes=options.axes)
     report_image(source, report)
     network = load_network(options, report)
-    check_network(options, network, source.shape[2:])
+    if options.model == "rln":
+        check_network(options, network, source.shape[2:])
     record = make_record(options, source)
     typed = {k: v for k, v in asdict(options).items() if k not in _NOT_PARAMETERS}
     parameters = {**record["parameters"], "options": typed}
@@ -86,10 +115,7 @@ def predict_zarr(options: PredictOptions) -> None:
             return
         plan = _restored_plan(ledger)
         report.row("plan", f"{len(plan)} tiles of {by_extents(plan.tile)} (z, y, x)")
-        tiles = tuple(
-            NetworkTile(network, offset, span, options.scale == "image")
-            for offset, span in ledger.settled["scales"]
-        )
+        tiles = _restorers(options, network, source, ledger, report)
         job = Job(source, target, job_folder(options.output) / "scratch", plan, tiles)
         with place_of(options, job, report) as place, Steps(len(job.tiles()), "tiles") as steps:
             outcome = run_job(job, ledger, lock, place, counted(steps), record)
@@ -99,7 +125,6 @@ def predict_zarr(options: PredictOptions) -> None:
 
 def _check(options: PredictOptions) -> None:
     rules = (
-        ("--model", "rln", options.model != "rln", options.model),
         ("--stitch", "linear", options.stitch != "linear", options.stitch),
         ("--dtype", "float32", options.dtype != "float32", options.dtype),
     )
@@ -108,25 +133,30 @@ def _check(options: PredictOptions) -> None:
             raise UsageError(f"predict: {name} must be {rule} for an OME-Zarr, got {value}")
 
 
+def _restorers(
+    options: PredictOptions, network: Any, source: Volume, ledger: Ledger, report: Report
+) -> tuple[NetworkTile | PlanesTile, ...]:
+    """What restores the tiles of each image."""
+    if options.model == "rln":
+        return tuple(
+            NetworkTile(network, offset, span, options.scale == "image")
+            for offset, span in ledger.settled["scales"]
+        )
+    nt, nc, nz, *extents = source.shape
+    plan = plan_plane(options, extents)
+    report_planes(options, plan, nt * nc * nz, report)
+    return (PlanesTile(network, options, plan),) * (nt * nc)
+
+
 def _begin(options: PredictOptions, source: Volume, parameters: dict[str, Any]) -> Ledger:
     """Choose tiles and find the scale of each image, once for all runs."""
     from otfuse.jobs import begin
-    from otfuse.jobs.survey import Planes
-    from otfuse.nn.rln_scale import PERCENTS, IntensityScale
 
-    plan = _in_zyx(
-        plan_volume(
-            source.shape[2:],
-            tile=options.tile,
-            overlap=options.overlap,
-            max_memory=options.max_memory,
-        )
-    )
-    scales = []
-    for t, c in np.ndindex(source.shape[:2]):
-        low, high = streamed_percentiles(Planes(source, t, c), PERCENTS)
-        scale = IntensityScale.from_percentiles(low, high)
-        scales.append([scale.offset, scale.span])
+    if options.model == "rln":
+        plan, scales = _plan_of_rln(options, source), _scales_of_rln(source)
+    else:
+        plan_plane(options, source.shape[3:])  # refuses what is too small before anything is made
+        plan, scales = _slabs(options, source), []
     return begin(
         options.output,
         lambda path: create_volume(
@@ -135,6 +165,49 @@ def _begin(options: PredictOptions, source: Volume, parameters: dict[str, Any]) 
         parameters,
         {"plan": asdict(plan), "scales": scales},
     )
+
+
+def _plan_of_rln(options: PredictOptions, source: Volume) -> TilePlan:
+    return _in_zyx(
+        plan_volume(
+            source.shape[2:],
+            tile=options.tile,
+            overlap=options.overlap,
+            max_memory=options.max_memory,
+        )
+    )
+
+
+def _scales_of_rln(source: Volume) -> list[list[float]]:
+    """Offset and span of each image, from what can be read of it."""
+    from otfuse.jobs.survey import Planes
+    from otfuse.nn.rln_scale import PERCENTS, IntensityScale
+
+    scales = []
+    for t, c in np.ndindex(source.shape[:2]):
+        low, high = streamed_percentiles(Planes(source, t, c), PERCENTS)
+        scale = IntensityScale.from_percentiles(low, high)
+        scales.append([scale.offset, scale.span])
+    return scales
+
+
+def _slabs(options: PredictOptions, source: Volume) -> TilePlan:
+    """Tiles of whole planes, as many as fit into memory and as fill a chunk of the result."""
+    from otfuse.tiling import plan_tiles
+
+    nz, ny, nx = source.shape[2:]
+    given = options.max_memory
+    allowed = allowed_memory(None if given is None else parse_memory(given, "predict"))
+    allowed -= _OF_A_PLANE * ny * nx
+    depth = CHUNK[2]
+    while depth > 1 and _HELD * depth * ny * nx > allowed:
+        depth //= 2
+    if _HELD * ny * nx > allowed:
+        raise UsageError(
+            f"predict: memory must hold a plane besides the program itself, which takes "
+            f"{in_bytes((_HELD + _OF_A_PLANE) * ny * nx)}; give a larger --max-memory"
+        )
+    return plan_tiles((nz, ny, nx), (min(depth, nz), ny, nx), 0)
 
 
 def _in_zyx(plan: TilePlan) -> TilePlan:

@@ -22,7 +22,7 @@ from otfuse.cli._report import Report, in_time, number
 from otfuse.cli.deconvolve import report_image
 from otfuse.io import Stack, Written, check_target, provenance, read_stack, write_rows, write_stack
 from otfuse.io.tf_checkpoint import find_tf_checkpoint
-from otfuse.io.zarr_store import named_zarr
+from otfuse.io.zarr_store import is_zarr, named_zarr
 
 Weights = Annotated[
     Path, Option(metavar="PATH", help="A .safetensors file, or a TensorFlow checkpoint.")
@@ -107,6 +107,11 @@ def run_prediction(options: PredictOptions) -> None:
 
         predict_zarr(options)
         return
+    if is_zarr(options.image):
+        raise UsageError(
+            f"predict: --output must end in .zarr where the image is an OME-Zarr, got "
+            f"{options.output}; convert the result"
+        )
     stack = read_stack(options.image, axes=options.axes, mmap=True)
     n_bytes = stack.data.size * np.dtype(options.dtype).itemsize
     check_target(options.output, overwrite=options.overwrite, n_bytes=n_bytes)

@@ -19,7 +19,7 @@ def streamed_percentiles(volume: Any, percents: Sequence[float]) -> tuple[float,
 
     Parameters
     ----------
-    volume : ndarray, shape (..., ny, nx), or what gives its planes by index
+    volume : ndarray, shape (..., ny, nx), or what gives its planes, or parts of them, by index
         A mapped file is read once, or twice where it is not of 8 or 16 bits.
     percents : sequence of float
         0 to 100.
@@ -73,4 +73,6 @@ def _extremes(volume: Any) -> tuple[float, float]:
 
 def _planes(volume: Any) -> Iterator[np.ndarray]:
     for index in np.ndindex(volume.shape[:-2]):
-        yield volume[index].reshape(-1)
+        plane = volume[index].reshape(-1)
+        if plane.size:
+            yield plane

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -143,7 +144,9 @@ def _inside(cell: tuple[Span, ...], shape: tuple[int, ...]) -> tuple[slice, slic
 
 
 class Planes:
-    """One image of a volume, plane by plane; a layer of whole chunks is read and kept at a time.
+    """One image of a volume, plane by plane, without the chunks that cannot be read.
+
+    A layer of whole chunks is read and kept at a time.
 
     Parameters
     ----------
@@ -156,11 +159,29 @@ class Planes:
         self.shape, self.dtype = volume.shape[2:], volume.dtype
         self._volume, self._index = volume, (t, c)
         self._first, self._layer = 0, np.empty((0, *self.shape[1:]), self.dtype)
+        self._seen: Any = ...
 
     def __getitem__(self, index: tuple[int]) -> np.ndarray:
         (z,), depth = index, self._volume.chunks[2]
         if not self._first <= z < self._first + len(self._layer):
             self._first = z // depth * depth
-            last = min(self._first + depth, self.shape[0])
-            self._layer = self._volume.read((*self._index, slice(self._first, last)))
-        return self._layer[z - self._first]
+            planes = slice(self._first, min(self._first + depth, self.shape[0]))
+            try:
+                self._layer, self._seen = self._volume.read((*self._index, planes)), ...
+            except ChunkError:
+                self._read_by_chunks(planes)
+        return self._layer[z - self._first][self._seen]
+
+    def _read_by_chunks(self, planes: slice) -> None:
+        """What of a layer can be read; the tiles of the rest will fail, and say so."""
+        ny, nx = self.shape[1:]
+        self._layer = np.zeros((planes.stop - planes.start, ny, nx), self.dtype)
+        self._seen = np.zeros((ny, nx), bool)
+        cy, cx = self._volume.chunks[3:]
+        for y, x in product(range(0, ny, cy), range(0, nx, cx)):
+            cell = slice(y, min(y + cy, ny)), slice(x, min(x + cx, nx))
+            try:
+                self._layer[(slice(None), *cell)] = self._volume.read((*self._index, planes, *cell))
+            except ChunkError:
+                continue
+            self._seen[cell] = True

@@ -3,7 +3,10 @@
 //   damping = 1 / max(1 - lambda div(grad x / |grad x|), 0.1)
 // Differences go forward, the divergence is minus their adjoint; the grid is periodic.
 // Rows are lanes, so the next row is the next lane. Each thread keeps the flow along z of
-// the plane that it did last. Source: Dey et al. 2006.
+// the plane that it did last, and that along y of the last row of its last row block.
+// With d_i the differences of neighbours and e_i a voxel's edges, what flows along i,
+//   f_i = c_i d_i / sqrt(sum_j c_j d_j^2 + (lambda flat)^2)     c_i = (lambda / e_i)^2
+// has lambda and the edge in it already. Source: Dey et al. 2006.
 #pragma once
 
 #include <limits>
@@ -34,17 +37,24 @@ class TotalVariation {
   TotalVariation(const Layout<real_t>& l, const RichardsonLucyParams<real_t>& p,
                  real_t floor, real_t* memory)
       : l(l), p(p), lines(memory), kept(memory + 4 * line_size(l)) {
-    const real_t flat = real_t(kFlatFloors) * floor;
+    const real_t flat = real_t(kFlatFloors) * floor * p.tv;
     flat_square = broadcast(larger(flat * flat, std::numeric_limits<real_t>::min()));
+    const auto square = [&](real_t per) {
+      return broadcast((p.tv * per) * (p.tv * per));
+    };
+    share_x = square(p.per_x);
+    share_y = square(p.per_y);
+    share_z = square(p.per_z);
   }
 
   // Before each pass: what was kept is of an earlier estimate.
-  void forget() { kept_plane = kNone; }
+  void forget() { kept_plane = row_end = kNone; }
 
   // Of row block b of plane z, and of each plane its blocks in order.
   OTFUSE_KERNEL void damp(const real_t* estimate, int64_t z, int64_t b, real_t* out) {
     const Rows here = rows(estimate, z, b);
-    flow_before(here);
+    if (l.flat || b == 0 || row_end != z * l.row_blocks(l.grid.y) + b) flow_before(here);
+    row_end = z * l.row_blocks(l.grid.y) + b + 1;
     if (l.flat) return damp_block<true>(here, nullptr, out);
     real_t* const behind = kept + b * l.row_block;
     if (kept_plane != z - 1) {
@@ -64,7 +74,6 @@ class TotalVariation {
     const real_t* before_deeper;
     int64_t count;
   };
-  // grad x / |grad x|
   struct Flow {
     C x, y, z;
   };
@@ -84,12 +93,13 @@ class TotalVariation {
       if constexpr (!kFlat) prefetch_complex(here.deeper + x * kStep + l.row_block);
       const Flow flow = field<kFlat>(here, x);
       const C down = previous_row(flow.y, lines[x]);
-      C sum{(flow.x.re - left.re) * p.per_x + (flow.y.re - down.re) * p.per_y,
-            (flow.x.im - left.im) * p.per_x + (flow.y.im - down.im) * p.per_y};
+      lines[x] = flow.y.im[kLanes - 1];
+      C sum{(flow.x.re - left.re) + (flow.y.re - down.re),
+            (flow.x.im - left.im) + (flow.y.im - down.im)};
       if constexpr (!kFlat) {
         const C before = load_complex<real_t>(behind + x * kStep);
-        sum.re += (flow.z.re - before.re) * p.per_z;
-        sum.im += (flow.z.im - before.im) * p.per_z;
+        sum.re += flow.z.re - before.re;
+        sum.im += flow.z.im - before.im;
         store_complex(behind + x * kStep, flow.z);
       }
       store_complex(out + x * kStep, C{damping(sum.re), damping(sum.im)});
@@ -140,26 +150,26 @@ class TotalVariation {
     return shift_down(v, before, Sequence{});
   }
 
-  OTFUSE_HD void normalise(V& gx, V& gy, V& gz) const {
-    const V r = inverse_root<real_t>(gx * gx + gy * gy + gz * gz + flat_square);
-    gx *= r;
-    gy *= r;
-    gz *= r;
+  // Differences become flows.
+  template <bool kFlat>
+  OTFUSE_HD void normalise(V& x, V& y, V& z) const {
+    const V fx = share_x * x, fy = share_y * y, fz = share_z * z;
+    V square = x * fx + flat_square + y * fy;
+    if constexpr (!kFlat) square += z * fz;
+    const V r = inverse_root<real_t>(square);
+    x = fx * r;
+    y = fy * r;
+    z = fz * r;
   }
 
   template <bool kFlat>
   OTFUSE_HD Flow field(const Rows& r, int64_t x) const {
     const C v = load_complex(r.here + x * kStep), side = load_complex(r.here + right(x));
     const C up = next_row(v, r.after[x * kStep], r.count);
-    Flow f{{(side.re - v.re) * p.per_x, (side.im - v.im) * p.per_x},
-           {(up.re - v.re) * p.per_y, (up.im - v.im) * p.per_y},
-           zero_complex<real_t>()};
-    if constexpr (!kFlat) {
-      const C deep = load_complex(r.deeper + x * kStep);
-      f.z = {(deep.re - v.re) * p.per_z, (deep.im - v.im) * p.per_z};
-    }
-    normalise(f.x.re, f.y.re, f.z.re);
-    normalise(f.x.im, f.y.im, f.z.im);
+    Flow f{side - v, up - v, zero_complex<real_t>()};
+    if constexpr (!kFlat) f.z = load_complex(r.deeper + x * kStep) - v;
+    normalise<kFlat>(f.x.re, f.y.re, f.z.re);
+    normalise<kFlat>(f.x.im, f.y.im, f.z.im);
     return f;
   }
 
@@ -177,24 +187,25 @@ class TotalVariation {
     row[nx] = row[0];
     for (int64_t x = 0; x < nx; x += kLanes) {
       const V v = load_aligned(row + x);
-      V gx = (load_unaligned(row + x + 1) - v) * p.per_x;
-      V gy = (load_aligned(below + x) - v) * p.per_y;
-      V gz = l.flat ? V{} : V((load_aligned(deeper + x) - v) * p.per_z);
-      normalise(gx, gy, gz);
+      V gx = load_unaligned(row + x + 1) - v;
+      V gy = load_aligned(below + x) - v;
+      V gz = l.flat ? V{} : V(load_aligned(deeper + x) - v);
+      normalise<false>(gx, gy, gz);
       store_aligned(flow + x, gy);
     }
   }
 
   OTFUSE_HD V damping(const V& divergence) const {
     const V one = V{} + 1, least = broadcast(real_t(kLeastDivisor));
-    return one / larger(V(one - p.tv * divergence), least);
+    return one / larger(V(one - divergence), least);
   }
 
   const Layout<real_t>& l;
   const RichardsonLucyParams<real_t>& p;
   real_t *const lines, *const kept;
-  int64_t kept_plane = kNone;
-  V flat_square;
+  int64_t kept_plane = kNone;  // whose flows along z were kept
+  int64_t row_end = kNone;     // row blocks up to the one whose last row was kept
+  V flat_square, share_x, share_y, share_z;
 };
 
 OTFUSE_END_ISA_NAMESPACE

@@ -136,8 +136,9 @@ class Run:
         done: int,
         count: int,
         resumable: bool,
+        otf: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        tensors = self._tensors(self.batch.image, state, None)
+        tensors = self._tensors(self.batch.image, state, None, otf)
         return ops.richardson_lucy(*tensors, *self._settings(done, count, resumable))
 
     def consensus(
@@ -197,16 +198,17 @@ class Run:
         self, start: Tensor, numbers: Iterable[int]
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Rising numbers of iterations, the I-divergences up to then, and the image's estimate."""
-        window = self.geometry.image_window
+        g = self.geometry
+        otf = ops.make_otf(self.batch.psf.detach(), g.grid, g.padded, g.psf_offset)
         state: list[Tensor | None] = [start, None, None]
         divergence = start.new_empty((start.shape[0], 0), dtype=torch.float64)
         done = 0
         for number in numbers:
-            estimate, previous, change, fell = self._call(state, done, number - done, True)
+            estimate, previous, change, fell = self._call(state, done, number - done, True, otf)
             state = [estimate, *(a if a.numel() else None for a in (previous, change))]
             divergence = torch.cat((divergence, fell), 1)
             done = number
-            yield done, divergence, estimate[window]
+            yield done, divergence, estimate[g.image_window]
 
 
 def _geometry(batch: Batch, method: Method) -> Geometry:

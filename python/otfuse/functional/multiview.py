@@ -49,10 +49,10 @@ def multiview_richardson_lucy(
         sequential      x <- x c_v / s_v for one view after the other
 
     (each factor at least 1e-6 in the multiplicative one) and p = x, or with acceleration "shb"
-    p = x + (k-1)/(k+2) (x - x_before) in iteration k. The additive update never lowers the joint
-    Poisson likelihood; the multiplicative one takes the views as independent evidence (Bayes) and
-    prefers what all agree on; the sequential one, common for dual-view light sheets, goes about
-    as far in one iteration as the additive one in as many as there are views.
+    p = x + (k-1)/(k+2) (x - x_before), at least x / 2, in iteration k. The additive update never
+    lowers the joint Poisson likelihood; the multiplicative one takes the views as independent
+    evidence (Bayes) and prefers what all agree on; the sequential one, common for dual-view light
+    sheets, goes about as far in one iteration as the additive one in as many as there are views.
 
     Parameters
     ----------

@@ -102,9 +102,9 @@ def space_varying_richardson_lucy(
     """Richardson-Lucy deconvolution with a PSF that changes over the image.
 
     x <- p H^T(y / (H p + b)) / H^T 1 with the H of `space_varying_convolve`, where p is x, or
-    with acceleration "shb" p = x + (k-1)/(k+2) (x - x_before) in iteration k. One model of the
-    whole image: there are no tiles to be stitched afterwards. Edges are "extended" as in
-    `richardson_lucy`, which it equals where all PSFs do.
+    with acceleration "shb" p = x + (k-1)/(k+2) (x - x_before), at least x / 2, in iteration k. One
+    model of the whole image: there are no tiles to be stitched afterwards. Edges are "extended" as
+    in `richardson_lucy`, which it equals where all PSFs do.
 
     Parameters
     ----------

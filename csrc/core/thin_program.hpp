@@ -132,9 +132,11 @@ void check_step(const ThinNetworkParams<real_t>& p, const ThinStep& step) {
 // Throws std::invalid_argument where a program does not fit its parameters or its images.
 template <class real_t>
 void check_program(const ThinNetworkParams<real_t>& p) {
+  // With a name: of a list in a loop of a template nvcc makes what g++ cannot read.
+  const int64_t extents[] = {p.extent.y, p.extent.x};
   for (const ThinBuffer& buffer : p.program->buffers) {
     const int64_t step = int64_t(1) << buffer.level;
-    for (const int64_t n : {p.extent.y, p.extent.x}) {
+    for (const int64_t n : extents) {
       require_program(n >= step && n % step == 0,
                       "run on images whose extents its levels divide, got ", n);
     }

@@ -61,8 +61,10 @@ __global__ void __launch_bounds__(Body::kThreads, Body::kBlocksPerMultiprocessor
 }
 
 // Lets a kernel have all the shared memory of the current device; asked for once on each.
+// Static because kernels are: two files that have the same one have one each, and the
+// linker would keep one of these functions for both.
 template <class Body>
-void allow_shared(const Limits& limits) {
+static void allow_shared(const Limits& limits) {
   constexpr int kMostDevices = 64;
   static std::array<std::atomic<bool>, kMostDevices> allowed{};
   int device = 0;

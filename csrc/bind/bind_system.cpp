@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include "bind/bind.hpp"
+#include "bind/convert.hpp"
 #include "cpu/engine.hpp"
 #include "cpu/workspace.hpp"
 
@@ -14,6 +15,12 @@ void bind_system(pybind11::module_& m) {
         "Force an instruction set; spectra made before are no longer valid.");
   m.def("clear_workspaces", &clear_workspaces,
         "Give memory kept between calls back to the system; returns its bytes.");
+  m.def(
+      "use_huge_pages",
+      [](uintptr_t data, size_t n_bytes) {
+        use_huge_pages(to_pointer<void>(data), n_bytes);
+      },
+      "Ask for huge pages under fresh memory.");
 }
 
 }  // namespace otfuse

@@ -2,6 +2,7 @@
 #include "cpu/workspace.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <mutex>
 #include <new>
@@ -14,7 +15,7 @@
 namespace otfuse {
 namespace {
 
-constexpr size_t kHugePage = size_t(2) << 20;
+constexpr size_t kPage = 4096, kHugePage = size_t(2) << 20;
 constexpr size_t kKept = 2;  // one for the running job, one for a second thread's
 
 struct Block {
@@ -34,17 +35,24 @@ Pool& pool() {
 }
 
 Block allocate(size_t bytes) {
-  const size_t alignment = bytes >= kHugePage ? kHugePage : size_t(4096);
+  const size_t alignment = bytes >= kHugePage ? kHugePage : kPage;
   const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
   void* data = std::aligned_alloc(alignment, rounded);
   if (data == nullptr) throw std::bad_alloc();
-#if defined(__linux__)
-  if (bytes >= kHugePage) madvise(data, rounded, MADV_HUGEPAGE);
-#endif
+  use_huge_pages(data, rounded);
   return {data, rounded};
 }
 
 }  // namespace
+
+void use_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] size_t bytes) {
+#if defined(__linux__)
+  if (bytes < kHugePage) return;
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(data), end = begin + bytes;
+  const uintptr_t first = (begin + kPage - 1) / kPage * kPage, last = end / kPage * kPage;
+  madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#endif
+}
 
 Workspace::Workspace(size_t bytes) {
   {

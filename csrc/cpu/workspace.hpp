@@ -7,6 +7,10 @@
 
 namespace otfuse {
 
+// Asks for huge pages under memory that nothing was written to yet: the system makes
+// these many times faster, and strided passes miss fewer of them.
+void use_huge_pages(void* data, size_t bytes);
+
 // Borrowed while it lives; aligned to a page, on huge pages where the system has them.
 class Workspace {
  public:

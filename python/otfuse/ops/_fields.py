@@ -25,6 +25,16 @@ def engine_grid(grid: Sequence[int], padded: bool) -> list[int]:
     return [_C.next_fast_extent(int(n)) if padded else int(n) for n in grid]
 
 
+def on_huge_pages(fresh: Tensor) -> Tensor:
+    """The same tensor, which nothing was written to yet; on huge pages where it is large.
+
+    To make ordinary pages for a result takes as long as several passes over it.
+    """
+    if fresh.device.type == "cpu":
+        _C.use_huge_pages(fresh.data_ptr(), fresh.nbytes)
+    return fresh
+
+
 def field(array: Tensor, offset: Sequence[int], grid: Sequence[int]) -> _C.Field:
     """A (batch, spatial...) tensor whose first element lies at `offset`, modulo the grid."""
     wrapped = [int(o) % int(n) for o, n in zip(offset, grid, strict=True)]

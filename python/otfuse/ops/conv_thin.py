@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from otfuse import _C
-from otfuse.ops._fields import is_double, triple
+from otfuse.ops._fields import is_double, on_huge_pages, triple
 from otfuse.ops._registry import (
     operator,
     register_autocast_float32,
@@ -63,7 +63,7 @@ class Call(NamedTuple):
             weight.contiguous(),
             None if bias is None else bias.contiguous(),
             None if added is None else spatially_contiguous(added),
-            first.new_empty((first.shape[0], weight.shape[0], *first.shape[2:])),
+            on_huge_pages(first.new_empty((first.shape[0], weight.shape[0], *first.shape[2:]))),
         )
 
     def job(self, activation: str) -> _C.ConvThin:

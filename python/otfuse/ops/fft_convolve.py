@@ -17,7 +17,7 @@ from torch import Tensor
 
 from otfuse import _C
 from otfuse.ops._device import built_kernels, otf_size
-from otfuse.ops._fields import engine_grid, field, is_double, triple
+from otfuse.ops._fields import engine_grid, field, is_double, on_huge_pages, triple
 from otfuse.ops._registry import (
     operator,
     register_autocast_float32,
@@ -60,7 +60,7 @@ def make_otf(
     """Spectra (kernels, size) of kernels (kernels, spatial...), in the engine's private order."""
     grid = engine_grid(grid, padded)
     double, extents = is_double(kernel), triple(grid, 1)
-    otf = kernel.new_empty((kernel.shape[0], _C.otf_size(double, extents)))
+    otf = on_huge_pages(kernel.new_empty((kernel.shape[0], _C.otf_size(double, extents))))
     _C.make_otf_cpu(
         double,
         extents,
@@ -100,7 +100,7 @@ def fft_convolve(
     if otf is None:
         otf = make_otf(kernel, w.grid, w.padded, w.kernel_offset)
     grid = engine_grid(w.grid, w.padded)
-    out = image.new_empty((image.shape[0], *w.out_shape))
+    out = on_huge_pages(image.new_empty((image.shape[0], *w.out_shape)))
     _C.fft_convolve_cpu(
         is_double(image),
         triple(grid, 1),

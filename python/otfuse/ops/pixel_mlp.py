@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from otfuse import _C
-from otfuse.ops._fields import is_double
+from otfuse.ops._fields import is_double, on_huge_pages
 from otfuse.ops._registry import (
     operator,
     register_autocast_float32,
@@ -46,7 +46,9 @@ class Call(NamedTuple):
             input.contiguous(),
             [w.contiguous() for w in weights],
             [b.contiguous() for b in biases],
-            input.new_empty((input.shape[0], weights[-1].shape[0], *input.shape[2:])),
+            on_huge_pages(
+                input.new_empty((input.shape[0], weights[-1].shape[0], *input.shape[2:]))
+            ),
         )
 
     def job(self) -> _C.PixelMlp:

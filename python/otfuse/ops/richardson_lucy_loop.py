@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from otfuse import _C
-from otfuse.ops._fields import engine_grid, field, is_double, triple
+from otfuse.ops._fields import engine_grid, field, is_double, on_huge_pages, triple
 from otfuse.ops.fft_convolve import make_otf
 
 TENSORS = (
@@ -90,7 +90,7 @@ def loop_arguments(t: LoopTensors, s: LoopSettings) -> tuple[_C.RichardsonLucy, 
     def at(array: Tensor | None, offset: Sequence[int]) -> _C.Field | None:
         return None if array is None else field(array, offset, grid)
 
-    out = empty_results(t.image, t.estimate, s)
+    out = LoopState(*map(on_huge_pages, empty_results(t.image, t.estimate, s)))
     loop = _C.RichardsonLucy()
     loop.grid, loop.batch = triple(grid, 1), t.image.shape[0]
     loop.image = field(t.image, origin, grid)

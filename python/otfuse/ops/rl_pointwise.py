@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from otfuse import _C
-from otfuse.ops._fields import is_double
+from otfuse.ops._fields import is_double, on_huge_pages
 from otfuse.ops._registry import (
     operator,
     register_autocast_float32,
@@ -33,7 +33,7 @@ def rl_ratio(
 ) -> Tensor:
     """image / max(reblurred + background, floor), or with `add` the RLN's division."""
     image, reblurred, background = (t.contiguous() for t in (image, reblurred, background))
-    out = torch.empty_like(image)
+    out = on_huge_pages(torch.empty_like(image))
     _C.rl_ratio_cpu(
         is_double(image),
         image.numel(),
@@ -86,7 +86,7 @@ def rl_update(estimate: Tensor, correction: Tensor, weight: Tensor | None) -> Te
     """estimate * correction * weight."""
     estimate, correction = estimate.contiguous(), correction.contiguous()
     weight = None if weight is None else weight.contiguous()
-    out = torch.empty_like(estimate)
+    out = on_huge_pages(torch.empty_like(estimate))
     _C.rl_update_cpu(
         is_double(estimate),
         estimate.numel(),

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from otfuse import _C
+from otfuse.ops._fields import on_huge_pages
 from otfuse.ops._registry import operator, register_fake
 
 
@@ -15,7 +16,7 @@ def rln(image: Tensor, weights: Tensor, denominator: float) -> Tensor:
     """The Richardson-Lucy Network with its normalisations folded in."""
     image, weights = checked(image, weights)
     batch, views, nz, ny, nx = image.shape
-    out = image.new_empty(batch, 1, nz, ny, nx)
+    out = on_huge_pages(image.new_empty(batch, 1, nz, ny, nx))
     if batch:
         _C.rln_cpu(
             (nz, ny, nx),

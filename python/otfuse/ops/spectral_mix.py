@@ -14,7 +14,7 @@ from torch import Tensor
 
 from otfuse import _C
 from otfuse.ops import _mix_by_torch
-from otfuse.ops._fields import field, is_double, triple
+from otfuse.ops._fields import field, is_double, on_huge_pages, triple
 from otfuse.ops._registry import operator, register_autograd, register_fake
 
 
@@ -26,7 +26,7 @@ def spectral_mix(x: Tensor, symbol: Tensor, adjoint: bool) -> Tensor:
     batch, ins, *shape = x.shape
     outs = symbol.shape[1] if adjoint else symbol.shape[0]
     source, m = x.reshape(-1, *shape).contiguous(), symbol.resolve_conj().contiguous()
-    out = x.new_empty((batch, outs, *shape))
+    out = on_huge_pages(x.new_empty((batch, outs, *shape)))
     _C.spectral_mix_cpu(
         is_double(x),
         triple(shape, 1),
@@ -55,7 +55,7 @@ def spectral_mix_symbol(x: Tensor, grad: Tensor) -> Tensor:
     batch, ins, *shape = x.shape
     outs = grad.shape[1]
     source, wanted = (a.reshape(-1, *shape).contiguous() for a in (x, grad))
-    out = x.new_empty((outs, ins, shape[0], shape[1] // 2 + 1, 2))
+    out = on_huge_pages(x.new_empty((outs, ins, shape[0], shape[1] // 2 + 1, 2)))
     _C.spectral_mix_symbol_cpu(
         is_double(x),
         triple(shape, 1),

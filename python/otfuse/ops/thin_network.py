@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from otfuse import _C
-from otfuse.ops._fields import is_double
+from otfuse.ops._fields import is_double, on_huge_pages
 from otfuse.ops._registry import operator, register_autocast_float32, register_fake
 
 
@@ -41,7 +41,8 @@ class Call(NamedTuple):
     def of(cls, image: Tensor, parameters: Sequence[Tensor], program: Sequence[int]) -> Call:
         """Copies of those that do not lie as they should."""
         image = image.contiguous()
-        return cls(image, [p.contiguous() for p in parameters], _outputs(image, program))
+        outputs = [on_huge_pages(out) for out in _outputs(image, program)]
+        return cls(image, [p.contiguous() for p in parameters], outputs)
 
     def job(self, program: Sequence[int]) -> _C.ThinNetwork:
         """What the core's launchers take; the tensors have to outlive it."""

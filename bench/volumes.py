@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -104,9 +105,10 @@ def command(folder: Path, out: str, memory: str, *more: str) -> Iterator[subproc
 
 def alone(folder: Path, memory: str) -> tuple[dict[str, Any], str]:
     """Time, processor time and peak memory of the job in one process, and what it printed."""
-    start = time.perf_counter()
+    start, peak = time.perf_counter(), [0]
     with command(folder, "out.zarr", memory) as process:
         assert process.stdout is not None
+        Thread(target=watch_peak, args=(process.pid, peak), daemon=True).start()
         text = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -115,8 +117,22 @@ def alone(folder: Path, memory: str) -> tuple[dict[str, Any], str]:
     return {
         "seconds": time.perf_counter() - start,
         "processor_seconds": usage.ru_utime + usage.ru_stime,
-        "peak_bytes": 1024 * usage.ru_maxrss,
+        "peak_bytes": peak[0],
     }, text
+
+
+def watch_peak(pid: int, peak: list[int]) -> None:
+    """Keep the most memory that a process has had resident, as long as it lives.
+
+    What the system tells of a process that has ended includes what its parent had when it began.
+    """
+    while True:
+        try:
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            peak[0] = next(int(s.split()[1]) * 1024 for s in lines if s.startswith("VmHWM"))
+        except (OSError, StopIteration):
+            return
+        time.sleep(0.05)
 
 
 def with_a_death(folder: Path, memory: str) -> dict[str, Any]:

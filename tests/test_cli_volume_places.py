@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +133,32 @@ def test_workers_of_an_outside_scheduler(volumes: Volumes, tmp_path: Path) -> No
         open_volume(volumes.folder / "far.zarr").voxel
         == open_volume(volumes.folder / "near.zarr").voxel
     )
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 800 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=800k", "tmpfs", str(disk)]
+    try:
+        mounted = subprocess.run(words, capture_output=True, check=False).returncode == 0
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("needs the right to mount a file system")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_file_system(volumes: Volumes, small_disk: Path) -> None:
+    """The job stops cleanly, and goes on once there is room."""
+    volumes.prepare((1, 1, 16, 96, 110))
+    assert volumes.run(out="near.zarr").code == 0
+    volumes.run(out="disk/out.zarr").failed(1, "disk full while writing; what is complete stays")
+    assert not list(small_disk.rglob("*.partial"))
+    words = ["mount", "-o", "remount,size=20m", str(small_disk)]
+    subprocess.run(words, check=True)
+    done = volumes.run(out="disk/out.zarr")
+    assert done.code == 0, done.err
+    np.testing.assert_array_equal(volumes.result("disk/out.zarr"), volumes.result("near.zarr"))

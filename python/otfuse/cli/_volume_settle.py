@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 CHUNK = (1, 1, 64, 128, 128)  # of the result
 COMPRESSION = "blosc-lz4"  # twice as fast as the best one, for a twentieth more bytes
-# Per voxel of a tile besides the loop, its result and its counts: these in float32, and the result
-# of the last tile, which is being written, or the counts of the next.
-_HELD = 4 + 4
+# Per voxel of a tile besides the loop and its result: its counts in float32, the result of the last
+# tile, which is being written, and what unpacking and checking the next one takes for a moment.
+# Counts as they are stored, of two tiles, come on top.
+_HELD = 4 + 4 + 8
 _PILOT = 30  # iterations for which the tile is chosen that decides how many there will be
 _STEP = 32 << 20  # so that the plan does not hang on a few pages more or less
 
@@ -129,7 +130,7 @@ def plan_volume(
     def held(tile: tuple[int, ...]) -> int:
         if rows:
             return held_bytes(tile, shape=source.shape[2:], itemsize=source.dtype.itemsize)
-        each = _HELD + source.dtype.itemsize
+        each = _HELD + 2 * source.dtype.itemsize
         return each * int(np.prod(tile)) + 12 * int(np.prod(CHUNK))
 
     method = method_of(options)

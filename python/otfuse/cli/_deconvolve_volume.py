@@ -12,6 +12,7 @@ import numpy as np
 
 from otfuse.cli import _optics, _psf_input
 from otfuse.cli._errors import UsageError
+from otfuse.cli._memory import give_back_freed
 from otfuse.cli._options import DeconvolveOptions
 from otfuse.cli._report import Report, by_extents, in_time
 from otfuse.cli._restore import describe
@@ -70,6 +71,7 @@ def prepare(
     """The options as settled, the volume, its optics, a PSF for each channel, the provenance."""
     from otfuse.cli.deconvolve import report_image, set_threads
 
+    give_back_freed()
     source = open_volume(options.image, axes=options.axes)
     report_image(source, report)
     optics = _optics.choose_optics(options, source)

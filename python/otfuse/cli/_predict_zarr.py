@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from otfuse.cli._errors import UsageError
-from otfuse.cli._memory import allowed_memory
+from otfuse.cli._memory import allowed_memory, give_back_freed
 from otfuse.cli._options import parse_memory
 from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._predict_planes import plan_plane, report_planes, restore_plane
@@ -94,6 +94,7 @@ def predict_zarr(options: PredictOptions) -> None:
     started, report = time.monotonic(), Report()
     _check(options)
     check_apart("predict", options.image, options.output)
+    give_back_freed()
     source = open_volume(options.image, axes=options.axes)
     report_image(source, report)
     network = load_network(options, report)

@@ -198,15 +198,16 @@ def _slabs(options: PredictOptions, source: Volume) -> TilePlan:
 
     nz, ny, nx = source.shape[2:]
     given = options.max_memory
-    allowed = allowed_memory(None if given is None else parse_memory(given, "predict"))
-    allowed -= _OF_A_PLANE * ny * nx
+    room = allowed_memory(None if given is None else parse_memory(given, "predict"))
+    allowed = room - _OF_A_PLANE * ny * nx
     depth = CHUNK[2]
     while depth > 1 and _HELD * depth * ny * nx > allowed:
         depth //= 2
     if _HELD * ny * nx > allowed:
         raise UsageError(
-            f"predict: memory must hold a plane besides the program itself, which takes "
-            f"{in_bytes((_HELD + _OF_A_PLANE) * ny * nx)}; give a larger --max-memory"
+            f"predict: memory must hold a plane, {in_bytes((_HELD + _OF_A_PLANE) * ny * nx)}, "
+            f"besides the program itself, got {in_bytes(max(0, room))} for it; give a larger "
+            "--max-memory"
         )
     return plan_tiles((nz, ny, nx), (min(depth, nz), ny, nx), 0)
 

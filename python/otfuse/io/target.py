@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-# numpy reports a short write without an error number.
-FULL = (None, errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOTHING_LEFT = "nothing was left behind"
 
 
 def check_target(
@@ -106,7 +106,7 @@ def complete_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Bina
     path = Path(path)
     temporary = _temporary_name(path)
     try:
-        with _full_disk_named(path):
+        with full_disk_named(path, _NOTHING_LEFT, short_writes=True):
             with temporary.open("x+b") as file:
                 yield file
                 file.flush()
@@ -137,7 +137,7 @@ def complete_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Pa
     path = Path(path)
     temporary = _temporary_name(path)
     try:
-        with _full_disk_named(path):
+        with full_disk_named(path, _NOTHING_LEFT, short_writes=True):
             yield temporary
             _replace_folder(temporary, path, overwrite)
     finally:
@@ -146,16 +146,26 @@ def complete_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Pa
 
 
 @contextmanager
-def _full_disk_named(path: Path) -> Iterator[None]:
-    """Tell a full disk from other errors, and say which file met it."""
+def full_disk_named(
+    location: str | Path, remains: str, *, short_writes: bool = False
+) -> Iterator[None]:
+    """Turn a full disk, and no other error, into one that names the target.
+
+    Parameters
+    ----------
+    location : str or Path
+        Of the target.
+    remains : str
+        What is left of it, in words.
+    short_writes : bool
+        Whether errors without a number count: so numpy reports a short write.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in _FULL and not (short_writes and error.errno is None):
             raise
-        raise OSError(
-            errno.ENOSPC, "disk full while writing; nothing was left behind", str(path)
-        ) from error
+        raise OSError(errno.ENOSPC, f"disk full while writing; {remains}", str(location)) from error
 
 
 def _replace_folder(new: Path, path: Path, overwrite: bool) -> None:

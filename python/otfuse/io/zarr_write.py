@@ -12,12 +12,12 @@ import numpy as np
 
 from otfuse.io.pyramid import plan_levels
 from otfuse.io.stack import Stack, Voxel
-from otfuse.io.target import check_target
+from otfuse.io.target import check_target, full_disk_named
 from otfuse.io.volume import Extents
 from otfuse.io.write import empty_meaning
 from otfuse.io.zarr_meta import VERSIONS, build_attributes
 from otfuse.io.zarr_store import COMPRESSIONS, check_zarr, codecs_of, local_path, open_store
-from otfuse.io.zarr_writer import VolumeWriter, full_disk_named
+from otfuse.io.zarr_writer import WRITTEN_STAYS, VolumeWriter
 
 _CHUNK = (1, 1, 64, 256, 256)
 
@@ -107,7 +107,7 @@ def create_volume(
         name=name or where.rstrip("/").rpartition("/")[2],
         provenance=provenance,
     )
-    with full_disk_named(where):
+    with full_disk_named(where, WRITTEN_STAYS):
         group = _create_group(where, version, attributes, overwrite)
         for level, size in enumerate(shapes):
             _create_array(group, str(level), size, kind, cells, blocks, compression, version)

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from otfuse.io.pyramid import Progress, shrink
-from otfuse.io.target import FULL
+from otfuse.io.target import full_disk_named
 from otfuse.io.volume import Extents, spans_of
 from otfuse.io.zarr_meta import set_windows
 from otfuse.io.zarr_store import check_zarr, open_store
+
+WRITTEN_STAYS = "what is complete stays"  # when a disk is full
 
 
 class VolumeWriter:
@@ -145,7 +145,7 @@ class VolumeWriter:
         if provenance is not None:
             self._attributes["otfuse"]["provenance"] = dict(provenance)
         set_windows(self._attributes, self._ranges())
-        with full_disk_named(self.location):
+        with full_disk_named(self.location, WRITTEN_STAYS):
             self._group.attrs.put(self._attributes)
 
     def _build(self, level: int, block: Extents | tuple[int, ...]) -> None:
@@ -167,7 +167,7 @@ class VolumeWriter:
         self._put(level, tuple(slice(a, b) for a, b in zip(start, stop, strict=True)), out)
 
     def _put(self, level: int, region: tuple[slice, ...], array: np.ndarray) -> None:
-        with full_disk_named(self.location):
+        with full_disk_named(self.location, WRITTEN_STAYS):
             self._arrays[level][region] = array
 
     def _ranges(self) -> list[tuple[float, float]]:
@@ -208,16 +208,3 @@ def _finished(location: str) -> str:
         "reopen_volume: location must be an OME-Zarr whose writing has not finished, got "
         f"{location}"
     )
-
-
-@contextmanager
-def full_disk_named(location: str) -> Iterator[None]:
-    """Turn a full disk into one error that names the target."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or error.errno not in FULL:
-            raise
-        raise OSError(
-            errno.ENOSPC, "disk full while writing; what is complete stays", location
-        ) from error

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from otfuse.io import ChunkError, Volume, VolumeWriter
-from otfuse.io.zarr_writer import full_disk_named
+from otfuse.io.target import full_disk_named
+from otfuse.io.zarr_writer import WRITTEN_STAYS
 from otfuse.jobs.ledger import Block
 from otfuse.tiling import Tile, TilePlan
 from otfuse.tiling.blend import tile_weight
@@ -157,7 +158,7 @@ def _save(path: Path, array: np.ndarray) -> None:
     """A file that is complete as soon as it has its name."""
     partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial")
     try:
-        with full_disk_named(str(path.parent)), partial.open("wb") as file:
+        with full_disk_named(path.parent, WRITTEN_STAYS), partial.open("wb") as file:
             header = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
             np.lib.format.write_array_header_1_0(file, header)
             for plane in array:  # no copy of the whole

@@ -23,8 +23,10 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt cmake/cuda.cmake csrc/C
 # every generation of the default, or of CUDA_ARCHITECTURES.
 CUDA ?= OFF
 CUDA_ARCHITECTURES ?=
-INSTALL := $(PY) -m pip install --quiet --no-build-isolation \
-           -C cmake.define.OTFUSE_HOST_KERNELS=ON -C cmake.define.OTFUSE_CUDA=$(CUDA)
+# The CUDA kernels' host build is for tests alone: it compiles for minutes.
+INSTALL = $(PY) -m pip install --quiet --no-build-isolation -C build-dir=build/venv \
+          -C cmake.define.OTFUSE_HOST_KERNELS=$(if $(findstring test,$@),ON,OFF) \
+          -C cmake.define.OTFUSE_CUDA=$(CUDA)
 say = @printf '\n== %s\n' $(1)
 
 .PHONY: help demo test simd-tests lint sanitize cuda cuda-log cuda-budget bench wheel clean
@@ -129,12 +131,12 @@ $(VENV)/.created: constraints.txt
 
 $(VENV)/.installed-demo: $(VENV)/.created $(SOURCES)
 	$(call say,"install: otfuse and what it needs into $(VENV)")
-	$(INSTALL) -C build-dir=build/venv -e .
+	$(INSTALL) -e .
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.created $(SOURCES)
 	$(call say,"install: otfuse with its test extra into $(VENV)")
-	$(INSTALL) -C build-dir=build/venv -e '.[test]'
+	$(INSTALL) -e '.[test]'
 	@touch $@ $(VENV)/.installed-demo
 
 $(VENV)/.installed-lint: $(VENV)/.installed-test
@@ -144,7 +146,7 @@ $(VENV)/.installed-lint: $(VENV)/.installed-test
 
 $(VENV)/.installed-bench: $(VENV)/.created $(SOURCES)
 	$(call say,"install: otfuse with its bench extra into $(VENV)")
-	$(INSTALL) -C build-dir=build/venv -e '.[bench]'
+	$(INSTALL) -e '.[bench]'
 	@touch $@ $(VENV)/.installed-demo
 
 # An environment of its own that borrows the packages of $(VENV), but not its editable otfuse:

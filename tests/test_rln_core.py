@@ -27,6 +27,21 @@ def test_every_simd_level(rng, extents, views, simd_level):
     assert_close(actual, expected, simd_level, factor=DEPTH)
 
 
+# Planes too large for the cache are worked through in strips of rows: an odd last row, and more
+# strips than two.
+STRIPS = [(5, 91, 401), (4, 200, 210), (2, 62, 1030)]
+
+
+@pytest.mark.parametrize("extents", STRIPS, ids=str)
+def test_strips_of_rows_change_nothing(rng, extents, simd_level):
+    weights = made_up(rng, torch.float32).packed_weights()
+    image = volume(rng, 2, 1, *extents, dtype=torch.float32)
+    narrow = image[..., :64]  # planes of this are worked through whole
+    assert rln_bytes(extents) < rln_bytes(narrow.shape[2:]) * extents[2] / 64  # strips it is
+    same = slice(0, 40)  # beyond the reach of the cut
+    assert_same(rln(image, weights)[..., same], rln(narrow, weights)[..., same], "strips")
+
+
 def test_softplus_far_out(rng, simd_level):
     # Kernels of zeros leave the last normalisation's shift: ln(1 + e^shift), averaged.
     network = made_up(rng, torch.float32)

@@ -28,10 +28,11 @@ void rln(Triple extent, int64_t batch, int views, uintptr_t image, uintptr_t wei
                        threads});
 }
 
-int64_t rln_bytes(Triple extent, int views) {
+int64_t rln_bytes(Triple extent, int views, int threads) {
   RlnParams p{};
   p.extent = {extent[0], extent[1], extent[2]};
   p.views = views;
+  p.threads = usable_threads(threads);
   return engine<float>().rln_bytes(p);
 }
 

@@ -9,6 +9,8 @@
 
 namespace otfuse {
 
+OTFUSE_HD constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 struct Extents {
   int64_t z = 1, y = 1, x = 1;
   bool operator==(const Extents&) const = default;

@@ -170,10 +170,10 @@ class ThinWorker {
   template <class F>
   void each_piece(F f) const {
     const int64_t columns = std::min(cut_.columns, p_.extent.x - x_);
-    const int64_t vectors = (columns + kLanes - 1) / kLanes;
+    const int64_t vectors = ceil_div(columns, kLanes);
     for (const ThinChannels& block : k_.blocks) {
       const int64_t most = most_vectors(block.width);
-      const int64_t pieces = (vectors + most - 1) / most;
+      const int64_t pieces = ceil_div(vectors, most);
       for (int64_t i = 0; i < pieces; ++i) {
         const int64_t begin = vectors * i / pieces, end = vectors * (i + 1) / pieces;
         f(block, begin * kLanes, int(end - begin));

@@ -22,8 +22,6 @@
 
 OTFUSE_BEGIN_ISA_NAMESPACE
 
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 inline constexpr int64_t kL2Bytes = 1 << 20;  // of the processors this was measured on
 
 template <class real_t>

@@ -43,7 +43,7 @@ class PixelMlp {
     }
   }
 
-  static int64_t chunks(int64_t pixels) { return (pixels + kPixels - 1) / kPixels; }
+  static int64_t chunks(int64_t pixels) { return ceil_div(pixels, kPixels); }
 
   // Two layers' values and a block of sums.
   int64_t reals() const { return (2 * widest_ + kWidestBlock) * kPixels; }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The Richardson-Lucy Network, inference, in one walk along z. Every stage makes two
-// planes at a time and keeps the few that the stages after it still read, so that planes
-// stay in cache and memory does not grow with nz; an image is read, and the result
-// written, once. In step q the half resolution makes its pairs of planes q, q - 1, ...,
-// the later the stage the earlier the planes, and the full resolution follows with two
-// pairs of its own. Bytes: 4 views + 4 a voxel from and to memory, about 1200 * 4 from
-// and to cache; flops: about 12 800 a voxel, 18 900 without Winograd's saving. Li et al.,
-// Nat. Methods 19, 1427 (2022).
+// The Richardson-Lucy Network, inference, in one walk along z for each strip of rows.
+// Every stage makes two planes at a time and keeps the few that the stages after it still
+// read; strips are as high as lets these stay in cache. In step q the half resolution
+// makes its pairs of planes q, q - 1, ..., the later the stage the earlier the planes,
+// and the full resolution follows with two pairs of its own. Strips likewise: a stage
+// needs a row below what it makes, so the later the stage the earlier its strips end, by
+// `lag` rows, and what is above a strip was kept from the strip before. Bytes a voxel: 4
+// views
+// + 4 from and to memory and, for r rows in a strip, 1100 / r for the rows kept between
+// strips; about 1200 * 4 from and to cache; flops: about 12 800 a voxel, 18 900 without
+// Winograd's saving. Li et al., Nat. Methods 19, 1427 (2022).
 #include <stdexcept>
 #include <string>
 
@@ -18,32 +21,51 @@ OTFUSE_BEGIN_ISA_NAMESPACE
 
 namespace {
 
-// Planes kept of each stage; in pairs, as the schedule of RlnJob reads them.
+// What the planes of a strip may take: they are read from the last cache, which cores of
+// servers share.
+constexpr int64_t kCacheFloats = (int64_t(16) << 20) / sizeof(float);
+// Rows at half resolution: the last stage lags behind the first by 8, and a strip must
+// have the rows kept of it beyond that.
+constexpr int64_t kMostLag = 8, kLeastRows = 10, kLeastRowsOfThread = 4;
+
+// Planes kept of each stage; in pairs, as the schedule of RlnJob reads them. `strip` is
+// the height of strips at half resolution.
 struct RlnRings {
   PlaneRing xd, a1, a2, temp_layer, b4, b5, b6;             // half resolution
   PlaneRing x, d1, est, g1, b7, first, estimation, h1, h2;  // full resolution
-  int64_t floats = 0;
+  Rows prediction{};
+  bool last = true;  // of the strips
+  int64_t strips = 1, floats = 0;
 
-  RlnRings(const PlaneShape& whole, int views) {
+  RlnRings(const PlaneShape& whole, int views, int64_t strip) {
     const PlaneShape half{whole.nz / 2, whole.ny / 2, whole.nx / 2};
-    xd = {half, views, 8};
-    a1 = {half, 4, 8};
-    a2 = {half, 4, 6};
-    temp_layer = {half, views, 6};
-    b4 = {half, 8, 8};
-    b5 = {half, 8, 6};
-    b6 = {half, 8, 2};
-    x = {whole, views, 6};
-    d1 = {whole, 4, 6};
-    est = {whole, views, 6};
-    g1 = {whole, 8, 6};
-    b7 = {whole, 4, 8};
-    first = {whole, 1, 8};
-    estimation = {whole, 1, 8};
-    h1 = {whole, 8, 8};
-    h2 = {whole, 8, 6};
-    floats = whole.floats();  // the plane of zeros
-    each([&](PlaneRing& ring) { floats += ring.floats(); });
+    if (strip < half.ny) strips = ceil_div(half.ny + kMostLag, strip);
+    const auto at_half = [&](int channels, int kept, int lag) {
+      return PlaneRing{half, channels, kept, strip, lag};
+    };
+    xd = at_half(views, 8, 0);
+    a1 = at_half(4, 8, 1);
+    a2 = at_half(4, 6, 2);
+    temp_layer = at_half(views, 6, 3);
+    b4 = at_half(8, 8, 4);
+    b5 = at_half(8, 6, 5);
+    b6 = at_half(8, 2, 6);
+    const auto at_full = [&](int channels, int kept, int lag) {
+      return PlaneRing{whole, channels, kept, 2 * strip, lag};
+    };
+    x = at_full(views, 6, 9);
+    d1 = at_full(4, 6, 10);
+    est = at_full(views, 6, 11);
+    g1 = at_full(8, 6, 12);
+    b7 = at_full(4, 8, 12);
+    first = at_full(1, 8, 13);
+    estimation = at_full(1, 8, 13);
+    h1 = at_full(8, 8, 14);
+    h2 = at_full(8, 6, 15);
+    floats = x.plane_floats();  // the plane of zeros
+    each([&](PlaneRing& ring) {
+      floats += ring.floats() + (kept_above(ring) ? ring.floats_above() : 0);
+    });
   }
 
   template <class F>
@@ -54,16 +76,45 @@ struct RlnRings {
     }
   }
 
+  bool kept_above(const PlaneRing& ring) const {
+    return strips > 1 && &ring != &x && &ring != &xd;  // these come from the image
+  }
+
   void place(float* data) {
-    const float* zeros = data;
-    data += x.shape.floats();
+    const auto take = [&](int64_t n) {
+      data += n;
+      return data - n;
+    };
+    const float* zeros = take(x.plane_floats());
     each([&](PlaneRing& ring) {
-      ring.data = data;
       ring.zeros = zeros;
-      data += ring.floats();
+      ring.data = take(ring.floats());
+      if (kept_above(ring)) ring.above = take(ring.floats_above());
     });
   }
+
+  // The rows that each stage makes in strip s.
+  void enter(int64_t s) {
+    each([&](PlaneRing& r) {
+      r.rows = rows_of_strip(s, strips, r.shape.ny, r.step, r.lag);
+    });
+    prediction = rows_of_strip(s, strips, x.shape.ny, x.step, 2 * kMostLag);
+    last = s + 1 == strips;
+  }
 };
+
+// Even strips whose planes stay in cache, high enough for all threads; one strip where
+// that is little more than the cache.
+RlnRings rings_of(const RlnParams& p) {
+  const PlaneShape whole{p.extent.z, p.extent.y, p.extent.x};
+  const int64_t half = whole.ny / 2;
+  const int64_t floats_of_row = RlnRings(whole, p.views, half).floats / half;
+  const int64_t least = std::max(kLeastRows, kLeastRowsOfThread * p.threads);
+  const int64_t most = std::max(least, kCacheFloats / floats_of_row);
+  if (2 * half <= 3 * most) return {whole, p.views, half};
+  const int64_t strips = ceil_div(half + kMostLag, most);
+  return {whole, p.views, ceil_div(half + kMostLag, strips)};
+}
 
 struct RlnJob {
   const RlnParams& p;
@@ -87,7 +138,7 @@ struct RlnJob {
   auto mean_of_views() const {
     return [this](int64_t z, int64_t row, int64_t x) OTFUSE_LAMBDA {
       const PlaneShape& s = r.x.shape;
-      const int64_t y = row / s.pitch() - 1, n = std::min<int64_t>(s.nx - x, kFloatLanes);
+      const int64_t y = row / s.pitch(), n = std::min<int64_t>(s.nx - x, kFloatLanes);
       Vec mean{};
       for (int v = 0; v < p.views; ++v) {
         const float* at = image + ((v * s.nz + z) * s.ny + y) * s.nx + x;
@@ -101,22 +152,38 @@ struct RlnJob {
     };
   }
 
+  // One stage's pair of planes: make(pair), and the rows that stand above those of
+  // strips.
+  template <class Make>
+  void stage(const PlaneRing& out, int64_t pair, const Make& make) const {
+    if (!has(out, pair)) return;
+    each_of_pair(out.shape, pair, [&](int, int64_t z) { surround(out, z); });
+    make(pair);
+    if (r.last) return;
+    each_of_pair(out.shape, pair, [&](int, int64_t z) { keep_last_rows(out, z); });
+  }
+
   void half_resolution(int64_t q) const {
     if (has(r.xd, q)) {
       each_of_pair(r.xd.shape, q,
                    [&](int, int64_t z) { pool_plane(image, r.x.shape, r.xd, z); });
     }
-    if (has(r.a1, q - 1)) soft_conv<4>(from(q - 1, r.xd), w.conv[1], r.a1, q - 1);
-    if (has(r.a2, q - 2)) soft_conv<4>(from(q - 2, r.a1), w.conv[2], r.a2, q - 2);
-    if (has(r.temp_layer, q - 3)) {
-      ratio_conv(from(q - 3, r.a1, r.a2), w.conv[3], r.xd, p.denominator, w.norm_3,
-                 r.temp_layer, q - 3);
-    }
-    if (has(r.b4, q - 4)) soft_conv<8>(from(q - 4, r.temp_layer), w.conv[4], r.b4, q - 4);
-    if (has(r.b5, q - 5)) soft_conv<8>(from(q - 5, r.b4), w.conv[5], r.b5, q - 5);
-    if (has(r.b6, q - 6)) soft_conv<8>(from(q - 6, r.b5, r.b4), w.conv[6], r.b6, q - 6);
+    stage(r.a1, q - 1,
+          [&](int64_t i) { soft_conv<4>(from(i, r.xd), w.conv[1], r.a1, i); });
+    stage(r.a2, q - 2,
+          [&](int64_t i) { soft_conv<4>(from(i, r.a1), w.conv[2], r.a2, i); });
+    stage(r.temp_layer, q - 3, [&](int64_t i) {
+      ratio_conv(from(i, r.a1, r.a2), w.conv[3], r.xd, p.denominator, w.norm_3,
+                 r.temp_layer, i);
+    });
+    stage(r.b4, q - 4,
+          [&](int64_t i) { soft_conv<8>(from(i, r.temp_layer), w.conv[4], r.b4, i); });
+    stage(r.b5, q - 5,
+          [&](int64_t i) { soft_conv<8>(from(i, r.b4), w.conv[5], r.b5, i); });
+    stage(r.b6, q - 6,
+          [&](int64_t i) { soft_conv<8>(from(i, r.b5, r.b4), w.conv[6], r.b6, i); });
     for (int64_t z = 2 * (q - 6); z < 2 * (q - 6) + 2; ++z) {
-      if (z >= 0 && 2 * z < r.b7.shape.nz) up_planes(r.b6, w.conv[7], r.b7, z);
+      stage(r.b7, z, [&](int64_t i) { up_planes(r.b6, w.conv[7], r.b7, i); });
     }
   }
 
@@ -125,39 +192,39 @@ struct RlnJob {
       each_of_pair(r.x.shape, pair + 4,
                    [&](int, int64_t z) { copy_plane(image, r.x, z); });
     }
-    if (has(r.d1, pair + 3)) soft_conv<4>(from(pair + 3, r.x), w.conv[9], r.d1, pair + 3);
-    if (has(r.est, pair + 2)) {
-      ratio_conv(from(pair + 2, r.d1), w.conv[10], r.x, p.denominator, w.norm_12, r.est,
-                 pair + 2);
-    }
-    if (has(r.g1, pair + 1))
-      soft_conv<8>(from(pair + 1, r.est), w.conv[11], r.g1, pair + 1);
-    if (has(r.first, pair)) {
-      update_conv<4>(from(pair, r.b7), w.conv[8], 0.0f, mean_of_views(), w.norm_9,
-                     r.first, pair);
-      const PlaneRing& first = r.first;
+    stage(r.d1, pair + 3,
+          [&](int64_t i) { soft_conv<4>(from(i, r.x), w.conv[9], r.d1, i); });
+    stage(r.est, pair + 2, [&](int64_t i) {
+      ratio_conv(from(i, r.d1), w.conv[10], r.x, p.denominator, w.norm_12, r.est, i);
+    });
+    stage(r.g1, pair + 1,
+          [&](int64_t i) { soft_conv<8>(from(i, r.est), w.conv[11], r.g1, i); });
+    stage(r.first, pair, [&](int64_t i) {
+      update_conv<4>(from(i, r.b7), w.conv[8], 0.0f, mean_of_views(), w.norm_9, r.first,
+                     i);
+    });
+    stage(r.estimation, pair, [&](int64_t i) {
       const auto estimate = [&](int64_t z, int64_t row, int64_t x) OTFUSE_LAMBDA {
-        return load_aligned(first.plane(0, z) + row + x);
+        return load_aligned(r.first.plane(0, z) + row + x);
       };
-      update_conv<8>(from(pair, r.g1), w.conv[12], 1.0f, estimate, w.norm_15,
-                     r.estimation, pair);
-    }
-    if (has(r.h1, pair - 1))
-      soft_conv<8>(from(pair - 1, r.estimation), w.conv[13], r.h1, pair - 1);
-    if (has(r.h2, pair - 2)) {
-      soft_conv<8>(from(pair - 2, r.h1, r.estimation, r.first), w.conv[14], r.h2,
-                   pair - 2);
-    }
+      update_conv<8>(from(i, r.g1), w.conv[12], 1.0f, estimate, w.norm_15, r.estimation,
+                     i);
+    });
+    stage(r.h1, pair - 1,
+          [&](int64_t i) { soft_conv<8>(from(i, r.estimation), w.conv[13], r.h1, i); });
+    stage(r.h2, pair - 2, [&](int64_t i) {
+      soft_conv<8>(from(i, r.h1, r.estimation, r.first), w.conv[14], r.h2, i);
+    });
     if (has(r.x, pair - 3)) prediction(pair - 3);
   }
 
   void prediction(int64_t pair) const {
     const PlaneShape& s = r.x.shape;
-    conv_pair<8>(from(pair, r.h1, r.h2), w.conv[15], s, pair,
+    conv_pair<8>(from(pair, r.h1, r.h2), w.conv[15], s, r.prediction, pair,
                  [&](int64_t z, int64_t row, int64_t x, const Vec(&sums)[8])
                      OTFUSE_LAMBDA {
                        const Vec mean = mean_softplus(sums);
-                       float* to = out + (z * s.ny + row / s.pitch() - 1) * s.nx + x;
+                       float* to = out + (z * s.ny + row / s.pitch()) * s.nx + x;
                        if (x + kFloatLanes <= s.nx) {
                          store_unaligned(to, mean);
                        } else {
@@ -166,7 +233,7 @@ struct RlnJob {
                      });
   }
 
-  void run() const {
+  void walk_along_z() const {
     const int64_t last = (r.x.shape.nz + 1) / 2 - 1;  // pair of the full resolution
     for (int64_t q = 0; 2 * (q - 6) - 1 <= last + 3; ++q) {
       half_resolution(q);
@@ -174,39 +241,43 @@ struct RlnJob {
       full_resolution(2 * (q - 6));
     }
   }
+
+  void run() {
+    for (int64_t s = 0; s < r.strips; ++s) {
+      r.enter(s);
+      walk_along_z();
+    }
+  }
 };
 
-// Zeros around every plane; the rest is written before it is read.
+// Zeros before every row and after the last; the rest is written before it is read.
 void clear_borders(const PlaneRing& ring) {
-  const PlaneShape& s = ring.shape;
+  const int64_t pitch = ring.shape.pitch(), n = ring.plane_floats();
 #pragma omp for schedule(static) nowait
   for (int64_t i = 0; i < int64_t(ring.kept) * ring.channels; ++i) {
-    float* plane = ring.data + i * s.floats();
-    std::fill(plane, plane + s.row(0), 0.0f);
-    for (int64_t y = 0; y < s.ny; ++y) {
-      std::fill(plane + s.row(y) - kFloatLanes, plane + s.row(y), 0.0f);
+    float* plane = ring.data + i * n;
+    for (int64_t at = 0; at < n; at += pitch) {
+      std::fill(plane + at, plane + std::min(at + kFloatLanes, n), 0.0f);
     }
-    std::fill(plane + s.row(s.ny) - kFloatLanes, plane + s.floats(), 0.0f);
+    std::fill(plane + n - kFloatLanes, plane + n, 0.0f);
   }
 }
-
-PlaneShape rln_shape(const RlnParams& p) { return {p.extent.z, p.extent.y, p.extent.x}; }
 
 }  // namespace
 
 int64_t rln_bytes(const RlnParams& p) {
-  return RlnRings(rln_shape(p), p.views).floats * int64_t(sizeof(float));
+  return rings_of(p).floats * int64_t(sizeof(float));
 }
 
 void rln(const RlnParams& p) {
-  RlnJob job{p, RlnRings(rln_shape(p), p.views), RlnWeights(p.weights, p.views)};
+  RlnJob job{p, rings_of(p), RlnWeights(p.weights, p.views)};
   if (job.w.floats != p.n_weights) {
     throw std::invalid_argument("rln: weights must hold " + std::to_string(job.w.floats) +
                                 " floats, got " + std::to_string(p.n_weights));
   }
   const Workspace workspace(size_t(job.r.floats) * sizeof(float));
   job.r.place(static_cast<float*>(workspace.data()));
-  std::fill_n(static_cast<float*>(workspace.data()), job.r.x.shape.floats(), 0.0f);
+  std::fill_n(static_cast<float*>(workspace.data()), job.r.x.plane_floats(), 0.0f);
 #pragma omp parallel num_threads(p.threads)
   {
     RlnJob mine = job;

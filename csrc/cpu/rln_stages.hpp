@@ -23,9 +23,9 @@ OTFUSE_HD void each_of_pair(const PlaneShape& shape, int64_t pair, F f) {
 // Sums of a pair of planes, given to store(i, z, row, x, sums of all channels).
 template <int kOut, class Store>
 void conv_pair(const PairInputs& in, const ConvWeights& w, const PlaneShape& shape,
-               int64_t pair, const Store& store) {
+               const Rows& rows, int64_t pair, const Store& store) {
 #pragma omp for schedule(static)
-  for (int64_t y = 0; y < shape.ny; ++y) {
+  for (int64_t y = rows.begin; y < rows.end; ++y) {
     const int64_t row = shape.row(y);
     conv_row<kOut>(
         in, w, shape, y, [&](int64_t x, const Vec(&out)[2][kOut]) OTFUSE_LAMBDA {
@@ -48,7 +48,7 @@ void soft_conv(const PairInputs& in, const ConvWeights& w, const PlaneRing& out,
                int64_t pair) {
   const PlaneShape& shape = out.shape;
   conv_pair<kOut>(
-      in, w, shape, pair,
+      in, w, shape, out.rows, pair,
       [&](int64_t z, int64_t row, int64_t x, const Vec(&sums)[kOut]) OTFUSE_LAMBDA {
         unroll<kOut>([&](auto o) OTFUSE_LAMBDA {
           store_in_row(out.plane(o, z) + row, x, shape.nx, softplus(sums[o]));
@@ -64,7 +64,7 @@ inline void ratio_conv(const PairInputs& in, const ConvWeights& w, const PlaneRi
                        int64_t pair) {
   const PlaneShape& shape = out.shape;
   const int views = image.channels;
-  conv_pair<4>(in, w, shape, pair,
+  conv_pair<4>(in, w, shape, out.rows, pair,
                [&](int64_t z, int64_t row, int64_t x, const Vec(&sums)[4]) OTFUSE_LAMBDA {
                  Vec skip{};
                  for (int v = 0; v < views; ++v) {
@@ -89,7 +89,7 @@ void update_conv(const PairInputs& in, const ConvWeights& w, float offset,
                  int64_t pair) {
   const PlaneShape& shape = out.shape;
   conv_pair<kOut>(
-      in, w, shape, pair,
+      in, w, shape, out.rows, pair,
       [&](int64_t z, int64_t row, int64_t x, const Vec(&sums)[kOut]) OTFUSE_LAMBDA {
         const Vec updated = estimate(z, row, x) * (mean_softplus(sums) + offset);
         store_in_row(out.plane(0, z) + row, x, shape.nx,
@@ -97,41 +97,47 @@ void update_conv(const PairInputs& in, const ConvWeights& w, float offset,
       });
 }
 
-// A plane of the caller's, (views, nz, ny, nx), into the ring.
-inline void copy_plane(const float* image, const PlaneRing& out, int64_t z) {
+// The rows of a strip and those above it, of a plane that is made from the caller's
+// image: fill(channel, y, row), zeros outside.
+template <class Fill>
+void image_rows(const PlaneRing& out, int64_t z, const Fill& fill) {
   const PlaneShape& s = out.shape;
+  const int64_t below = out.rows.end == s.ny;
   for (int v = 0; v < out.channels; ++v) {
-    const float* plane = image + (v * s.nz + z) * s.ny * s.nx;
+    float* plane = out.plane(v, z);
 #pragma omp for schedule(static) nowait
-    for (int64_t y = 0; y < s.ny; ++y) {
-      float* row = out.plane(v, z) + s.row(y);
-      std::memcpy(row, plane + y * s.nx, size_t(s.nx) * sizeof(float));
-      std::fill(row + s.nx, row + s.pitch() - kFloatLanes, 0.0f);
+    for (int64_t y = out.rows.begin - kRowsAbove; y < out.rows.end + below; ++y) {
+      float* row = plane + s.row(y);
+      const bool inside = y >= 0 && y < s.ny;
+      if (inside) fill(v, y, row);
+      std::fill(row + (inside ? s.nx : 0), row + s.pitch() - kFloatLanes, 0.0f);
     }
   }
 #pragma omp barrier
+}
+
+// A plane of the caller's, (views, nz, ny, nx), into the ring.
+inline void copy_plane(const float* image, const PlaneRing& out, int64_t z) {
+  const PlaneShape& s = out.shape;
+  image_rows(out, z, [&](int v, int64_t y, float* row) {
+    const float* from = image + ((v * s.nz + z) * s.ny + y) * s.nx;
+    std::memcpy(row, from, size_t(s.nx) * sizeof(float));
+  });
 }
 
 // A plane of means over 2 x 2 x 2 voxels of the caller's image, whose extents are
 // `whole`.
 inline void pool_plane(const float* image, const PlaneShape& whole, const PlaneRing& out,
                        int64_t z) {
-  const PlaneShape& s = out.shape;
-  for (int v = 0; v < out.channels; ++v) {
-    const float* plane = image + (v * whole.nz + 2 * z) * whole.ny * whole.nx;
-#pragma omp for schedule(static) nowait
-    for (int64_t y = 0; y < s.ny; ++y) {
-      const float* a = plane + 2 * y * whole.nx;
-      const float *b = a + whole.nx, *c = a + whole.ny * whole.nx, *d = c + whole.nx;
-      float* row = out.plane(v, z) + s.row(y);
-      for (int64_t x = 0; x < s.nx; ++x) {
-        row[x] = 0.125f * (((a[2 * x] + a[2 * x + 1]) + (b[2 * x] + b[2 * x + 1])) +
-                           ((c[2 * x] + c[2 * x + 1]) + (d[2 * x] + d[2 * x + 1])));
-      }
-      std::fill(row + s.nx, row + s.pitch() - kFloatLanes, 0.0f);
+  const int64_t nx = out.shape.nx;
+  image_rows(out, z, [&](int v, int64_t y, float* row) {
+    const float* a = image + ((v * whole.nz + 2 * z) * whole.ny + 2 * y) * whole.nx;
+    const float *b = a + whole.nx, *c = a + whole.ny * whole.nx, *d = c + whole.nx;
+    for (int64_t x = 0; x < nx; ++x) {
+      row[x] = 0.125f * (((a[2 * x] + a[2 * x + 1]) + (b[2 * x] + b[2 * x + 1])) +
+                         ((c[2 * x] + c[2 * x + 1]) + (d[2 * x] + d[2 * x + 1])));
     }
-  }
-#pragma omp barrier
+  });
 }
 
 // Lanes a0 b0 a1 b1 ... of the lower (kHigh = 0) or upper halves.
@@ -165,7 +171,7 @@ inline void up_planes(const PlaneRing& in, const ConvWeights& w, const PlaneRing
   const float* planes[kIn];
   for (int c = 0; c < kIn; ++c) planes[c] = in.any_plane(c, z);
 #pragma omp for schedule(static)
-  for (int64_t y = 0; y < s.ny; ++y) {
+  for (int64_t y = out.rows.begin; y < out.rows.end; ++y) {
     const int64_t row = in.shape.row(y / 2);
     for (int64_t x = 0; 2 * x < s.nx; x += kFloatLanes) {
       for (int i = 0; i < 2 && 2 * z + i < s.nz; ++i) {

@@ -81,8 +81,8 @@ struct ThinCut {
       rows = std::clamp(kBandBytes / (line * k.kernel.z), std::min(k.kernel.y, n.y), n.y);
     }
     lines = k.folded ? 1 : k.points == 1 ? rows + k.kernel.y - 1 : k.points;
-    bands = (n.y + rows - 1) / rows;
-    stripes = (n.x + columns - 1) / columns;
+    bands = ceil_div(n.y, rows);
+    stripes = ceil_div(n.x, columns);
     slot = lines * k.channels_in * stride;
   }
 
@@ -90,11 +90,11 @@ struct ThinCut {
   static int64_t columns_of_stripe(const ThinKernel<real_t>& k, int64_t nx) {
     const int64_t column = k.points * k.channels_in * int64_t(sizeof(real_t));
     const int64_t most = std::max(kColumns, kStagedBytes / column);
-    const int64_t stripes = (nx + most - 1) / most;
-    return round_up((nx + stripes - 1) / stripes);
+    const int64_t stripes = ceil_div(nx, most);
+    return round_up(ceil_div(nx, stripes));
   }
 
-  static int64_t round_up(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
+  static int64_t round_up(int64_t n) { return ceil_div(n, kLanes) * kLanes; }
 };
 
 OTFUSE_END_ISA_NAMESPACE

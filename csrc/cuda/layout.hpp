@@ -10,8 +10,6 @@
 
 namespace otfuse::cuda {
 
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 template <class real_t>
 struct Layout {
   Extents grid;

@@ -21,9 +21,9 @@ Affine = tuple[Tensor, Tensor]
 def rln(image: Tensor, weights: Tensor, *, denominator: float = 1e-4) -> Tensor:
     """Restore volumes by the Richardson-Lucy Network, inference only.
 
-    On the CPU all stages walk along z together, two planes at a time, and keep the planes that are
-    still needed; memory is `rln_bytes`, whatever the number of planes. On a CUDA device it is 72
-    bytes a voxel.
+    On the CPU all stages walk along z together, two planes at a time and, where planes are larger
+    than the cache, strip of rows after strip, and keep what is still needed: `rln_bytes`. On a CUDA
+    device it is 72 bytes a voxel.
 
     Parameters
     ----------

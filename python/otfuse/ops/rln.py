@@ -46,4 +46,4 @@ def _(image: Tensor, weights: Tensor, denominator: float) -> Tensor:
 
 def rln_bytes(extents: tuple[int, int, int], views: int) -> int:
     """Bytes that the op takes besides its arguments and result."""
-    return _C.rln_bytes_cpu(extents, views)
+    return _C.rln_bytes_cpu(extents, views, torch.get_num_threads())

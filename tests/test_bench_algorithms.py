@@ -14,7 +14,10 @@ import pytest
 from otfuse import bench
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
-TINY = (bench.Entry("richardson_lucy", (2, 12, 14), (5, 4)),)
+TINY = (
+    bench.Entry("richardson_lucy", (2, 12, 14), (5, 4)),
+    bench.Entry("richardson_lucy", (4, 9, 8), (3, 4, 3), boundary="extended"),
+)
 
 
 @pytest.fixture
@@ -36,12 +39,25 @@ def test_writes_what_it_prints(
     output = tmp_path / "found.json"
     monkeypatch.setattr(sys, "argv", ["algorithms.py", "--rounds", "1", "--output", str(output)])
     assert algorithms.main() == 0
-    (result,) = json.loads(output.read_text())["results"]
-    names = list(algorithms.EXTRA)
-    assert [row["variant"] for row in result["rows"]] == names
-    assert result["rows"][0]["ratio"] == 1
+    results = json.loads(output.read_text())["results"]
     printed = capsys.readouterr().out
-    assert all(f"| {name} |" in printed for name in names)
+    for entry, result in zip(TINY, results, strict=True):
+        names = list(algorithms.extra_transforms(entry))
+        assert [row["variant"] for row in result["rows"]] == names
+        assert result["rows"][0]["ratio"] == 1
+        assert all(f"| {name} |" in printed for name in names)
+    again = [*sys.argv, "--filter", TINY[1].name]
+    monkeypatch.setattr(sys, "argv", again)
+    assert algorithms.main() == 0
+    first, second = json.loads(output.read_text())["results"]
+    assert first == results[0]
+    assert second != results[1]
+
+
+def test_a_psf_that_varies_is_counted_by_its_tiles(algorithms: ModuleType) -> None:
+    flat, whole = (algorithms.extra_transforms(entry) for entry in TINY)
+    assert "depth-varying, 3" not in flat
+    assert whole["space-varying, 2x2"] > 4
 
 
 def test_what_is_over_its_bar_is_said_to_be(algorithms: ModuleType) -> None:

@@ -87,11 +87,14 @@ def test_is_the_direct_loop(
         "acceleration": acceleration,
         "mask": torch.from_numpy(mask) if masked else None,
     }
-    for library in (reference, otfuse):
+    for library, graph in ((reference, False), (otfuse, False), (otfuse, True)):
+        image.requires_grad_(graph)
         results = library.blind_richardson_lucy(image, psf, N_ITERS, **options)
         for name, actual, truth in zip(("estimate", "psf"), results, expected, strict=True):
-            error = float((actual - torch.from_numpy(truth)).norm() / np.linalg.norm(truth))
-            assert error < 1e-10, f"{library.__name__} {name}"
+            error = float(
+                (actual.detach() - torch.from_numpy(truth)).norm() / np.linalg.norm(truth)
+            )
+            assert error < 1e-10, f"{library.__name__} {name}, differentiable {graph}"
 
 
 def test_keeps_support_sign_and_sum(rng: np.random.Generator) -> None:

@@ -117,10 +117,13 @@ def test_is_the_direct_loop(
         "acceleration": acceleration,
         "masks": [torch.from_numpy(m) for m in masks] if masked else None,
     }
-    for library in (reference, otfuse):
+    for library, graph in ((reference, False), (otfuse, False), (otfuse, True)):
+        images[0].requires_grad_(graph)
         actual = library.multiview_richardson_lucy(images, psfs, N_ITERS, **options)
-        error = float((actual - torch.from_numpy(expected)).norm() / np.linalg.norm(expected))
-        assert error < 1e-10, library.__name__
+        error = float(
+            (actual.detach() - torch.from_numpy(expected)).norm() / np.linalg.norm(expected)
+        )
+        assert error < 1e-10, f"{library.__name__}, differentiable {graph}"
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from samples import BOUNDARIES, Sample, image_of, lopsided_psf
 importlib.import_module("otfuse.ops")
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+Arguments = Callable[[np.random.Generator], list[tuple[object, ...]]]  # of an op, several times
 
 
 def domain(sample: Sample, boundary: str) -> tuple[int, ...]:
@@ -93,6 +96,61 @@ def consensus_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
     ]
 
 
+def views_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
+    """Two views of two objects: periodic, and with edges, a background and momentum."""
+    shapes = ((4, 6, 7), (4, 6, 7), (2, 3, 4), (2, 6, 7), (2, 8, 10))
+    images, more, kernels, small, large = tensors(rng, *shapes, grad=False)
+    floor = torch.full((2,), 1e-6, dtype=torch.float64)
+    before, after, unit = (images, kernels, None, None), (None, None, floor), (1.0, 1.0)
+    periodic = (1, (6, 7), False, (-1, -2), (0, 0), 0.5, 0.0, 2, 0, "none", 0.0, unit, False)
+    edges = (1, (9, 11), True, (-1, -2), (-1, -1), 0.5, 0.0, 2, 0, "shb", 0.0, unit, True)
+    return [
+        (*before, small, *after, None, None, "sequential", *periodic, True, False),
+        (*before, large, *after, more, None, "multiplicative", *edges, True, False),
+    ]
+
+
+def psf_terms_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
+    """Periodic without the light, and with edges, a background and the light."""
+    shapes = ((2, 6, 7), (2, 6, 7), (1, 3, 4), (2, 6, 7), (2, 8, 10))
+    image, more, kernel, small, large = tensors(rng, *shapes, grad=False)
+    floor = torch.full((2,), 1e-6, dtype=torch.float64)
+    found = []
+    for grid, padded, estimate, offset in (
+        ((6, 7), False, small, (0, 0)),
+        ((9, 11), True, large, (-1, -1)),
+    ):
+        otf = torch.ops.otfuse.make_otf(kernel, grid, padded, (-1, -2))
+        arrays = (image, kernel, otf, estimate, floor, more if padded else None)
+        found.append((*arrays, 0.5, 1, grid, padded, (-1, -2), offset, padded))
+    return found
+
+
+def convolve_add_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
+    """All of the image, and the shares of a tile of it; back with the shares of the result."""
+    image, kernel, out, z, y, x = tensors(
+        rng, (2, 6, 7), (1, 3, 4), (2, 6, 7), (1,), (6,), (7,), grad=False
+    )
+    otf = torch.ops.otfuse.make_otf(kernel, (9, 11), True, (-1, -2))
+    windows = ((9, 11), True, (0, 0), (-1, -2), (0, 0), (6, 7))
+    return [
+        (image, otf, [], *windows, False, out.clone()),
+        (image, otf, [z, y, x], *windows, True, out.clone()),
+    ]
+
+
+def in_place(arguments: Arguments) -> Arguments:
+    """The same without derivatives, on copies."""
+
+    def detached(rng: np.random.Generator) -> list[tuple[object, ...]]:
+        return [
+            tuple(a.detach().clone() if isinstance(a, torch.Tensor) else a for a in run)
+            for run in arguments(rng)
+        ]
+
+    return detached
+
+
 def backward_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
     """The gradients of some of the runs above; of no further derivative."""
     runs = richardson_lucy_arguments(rng)
@@ -134,12 +192,17 @@ def rln_arguments(rng: np.random.Generator) -> list[tuple]:
 
 ARGUMENTS = {
     "fft_convolve": fft_convolve_arguments,
+    "fft_convolve_add": convolve_add_arguments,
     "make_otf": make_otf_arguments,
+    "psf_terms": psf_terms_arguments,
     "richardson_lucy": richardson_lucy_arguments,
     "richardson_lucy_backward": backward_arguments,
     "rl_consensus": consensus_arguments,
     "rl_ratio": rl_ratio_arguments,
+    "rl_ratio_": in_place(rl_ratio_arguments),
     "rl_update": rl_update_arguments,
+    "rl_update_": in_place(rl_update_arguments),
+    "rl_views": views_arguments,
     "rln": rln_arguments,
 }
 

@@ -137,12 +137,15 @@ def test_is_the_direct_loop(
         "acceleration": acceleration,
         "mask": torch.from_numpy(mask) if masked else None,
     }
-    for library in (reference, otfuse):
+    for library, graph in ((reference, False), (otfuse, False), (otfuse, True)):
+        y, h = torch.from_numpy(image), 3 * torch.from_numpy(psfs)
         actual = library.space_varying_richardson_lucy(
-            torch.from_numpy(image), 3 * torch.from_numpy(psfs), N_ITERS, **options
+            y.requires_grad_(graph), h, N_ITERS, **options
         )
-        error = float((actual - torch.from_numpy(expected)).norm() / np.linalg.norm(expected))
-        assert error < 1e-10, library.__name__
+        error = float(
+            (actual.detach() - torch.from_numpy(expected)).norm() / np.linalg.norm(expected)
+        )
+        assert error < 1e-10, f"{library.__name__}, differentiable {graph}"
 
 
 @pytest.mark.parametrize("acceleration", [None, "shb"], ids=["plain", "shb"])

@@ -55,15 +55,25 @@ void make_otf(bool is_double, Triple grid, int64_t kernels, const AnyField& kern
 
 void fft_convolve(bool is_double, Triple grid, int64_t batch, const AnyField& image,
                   uintptr_t otf, int64_t kernels, int64_t inner, const AnyField& out,
-                  bool adjoint, int threads) {
+                  bool adjoint, int threads,
+                  const std::optional<std::array<uintptr_t, 3>>& shares, bool add) {
   threads = usable_threads(threads);
   py::gil_scoped_release release;
   with_real(is_double, [&](auto zero) {
     using real_t = decltype(zero);
-    engine<real_t>().fft_convolve({to_extents(grid), batch, to_field<const real_t>(image),
-                                   to_pointer<const real_t>(otf),
-                                   KernelIndex{kernels, inner}, to_field<real_t>(out),
-                                   adjoint, threads});
+    const auto [z, y, x] = shares.value_or(std::array<uintptr_t, 3>{});
+    engine<real_t>().fft_convolve(
+        {to_extents(grid),
+         batch,
+         to_field<const real_t>(image),
+         to_pointer<const real_t>(otf),
+         KernelIndex{kernels, inner},
+         to_field<real_t>(out),
+         adjoint,
+         threads,
+         {to_pointer<const real_t>(z), to_pointer<const real_t>(y),
+          to_pointer<const real_t>(x)},
+         add});
   });
 }
 
@@ -150,7 +160,11 @@ void bind_engine(py::module_& m) {
       "next_fast_extent", [](int64_t n) { return engine<float>().next_fast_extent(n); },
       "The extent >= n that is cheapest to transform.");
   m.def("make_otf_cpu", &make_otf, "Kernels to OTFs in the engine's own order.");
-  m.def("fft_convolve_cpu", &fft_convolve, "Circular convolution of a batch on a grid.");
+  m.def("fft_convolve_cpu", &fft_convolve, "Circular convolution of a batch on a grid.",
+        py::arg("is_double"), py::arg("grid"), py::arg("batch"), py::arg("image"),
+        py::arg("otf"), py::arg("kernels"), py::arg("inner"), py::arg("out"),
+        py::arg("adjoint"), py::arg("threads"), py::arg("shares") = py::none(),
+        py::arg("add") = false);
   m.def("spectral_mix_cpu", &spectral_mix, "Channels mixed at every frequency.");
   m.def("spectral_mix_symbol_cpu", &spectral_mix_symbol, "Its derivative in the symbol.");
   m.def("rl_ratio_cpu", &rl_ratio, "image / expected, elementwise.");

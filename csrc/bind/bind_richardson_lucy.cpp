@@ -30,6 +30,19 @@ void richardson_lucy(bool is_double, AnyRichardsonLucy loop) {
   if (!finished) throw py::error_already_set();  // poll left the signal's exception
 }
 
+void psf_terms(bool is_double, const AnyRichardsonLucy& loop,
+               const std::optional<AnyField>& light) {
+  const int threads = usable_threads(loop.threads);
+  py::gil_scoped_release release;
+  with_real(is_double, [&](auto zero) {
+    using real_t = decltype(zero);
+    const auto p = loop.params<real_t>();
+    engine<real_t>().psf_terms({p.grid, p.batch, p.image, p.estimate, p.otf, p.kernel,
+                                p.floor, p.background, p.background_map, p.out,
+                                to_field<real_t>(light), threads});
+  });
+}
+
 // The loop's arrays and OTFs on a device, in pencil passes: other tiers take less, or
 // leave the rest to torch.
 template <class real_t>
@@ -96,8 +109,12 @@ void bind_richardson_lucy(py::module_& m) {
       .def_readwrite("tv", &AnyRichardsonLucy::tv)
       .def_readwrite("voxel", &AnyRichardsonLucy::voxel)
       .def_readwrite("weighted", &AnyRichardsonLucy::weighted)
+      .def_readwrite("views", &AnyRichardsonLucy::views)
+      .def_readwrite("joint", &AnyRichardsonLucy::joint)
       .def_readwrite("threads", &AnyRichardsonLucy::threads);
   m.def("richardson_lucy_cpu", &richardson_lucy, "The Richardson-Lucy loop of a batch.");
+  m.def("psf_terms_cpu", &psf_terms,
+        "What an update of the PSF asks for, to `out`, and the light there is for it.");
   m.def("richardson_lucy_bytes_cpu", &richardson_lucy_bytes<false>,
         "Bytes that the loop takes.");
   m.def("richardson_lucy_bytes_cuda", &richardson_lucy_bytes<true>,

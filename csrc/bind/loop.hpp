@@ -19,6 +19,15 @@ inline Acceleration to_acceleration(const std::string& name) {
       name + "'");
 }
 
+inline Joint to_joint(const std::string& name) {
+  if (name == "additive") return Joint::kAdditive;
+  if (name == "multiplicative") return Joint::kMultiplicative;
+  if (name == "sequential") return Joint::kSequential;
+  throw std::invalid_argument(
+      "richardson_lucy: joint must be additive, multiplicative or sequential, got '" +
+      name + "'");
+}
+
 // The loop's arguments before its type is known; the meaning is that of the parameters.
 struct AnyRichardsonLucy {
   Triple grid{};
@@ -35,6 +44,8 @@ struct AnyRichardsonLucy {
   double tv = 0;
   std::array<double, 3> voxel{1, 1, 1};
   bool weighted = false;
+  int64_t views = 0;
+  std::string joint = "additive";
   int threads = 1;
 
   template <class real_t>
@@ -67,6 +78,8 @@ struct AnyRichardsonLucy {
             real_t(1 / voxel[1]),
             real_t(1 / voxel[2]),
             weighted,
+            views,
+            to_joint(joint),
             nullptr,
             threads};
   }

@@ -75,18 +75,25 @@ struct SoftplusTable<double> {
   }
 };
 
-// log(1 + e^t) = max(t, 0) + log(1 + 2^y), y = -|t| / log 2 = n + f. Words: integers of
-// the width of real_t, as many as T has numbers.
+// 2^y = 2^n 2^f, for exponents n that the type has. Words: integers of the width of
+// real_t, as many as T has numbers.
+template <class real_t, class Words, class T>
+OTFUSE_HD T power_of_two(const T& y) {
+  using Table = SoftplusTable<real_t>;
+  const T rounded = y + Table::kRound;
+  const T power = Table::exp2(T(y - (rounded - Table::kRound)));
+  const Words shift = __builtin_bit_cast(Words, rounded) << Table::kMantissa;
+  return __builtin_bit_cast(T, Words(__builtin_bit_cast(Words, power) + shift));
+}
+
+// log(1 + e^t) = max(t, 0) + log(1 + 2^y), y = -|t| / log 2.
 template <class real_t, class Words, class T>
 OTFUSE_HD T softplus(const T& t) {
   using Table = SoftplusTable<real_t>;
   const T magnitude = t < 0 ? T(-t) : t;
   const T y =
       larger(T(magnitude * real_t(-1.44269504088896340736)), T(T{} + Table::kLowest));
-  const T rounded = y + Table::kRound;
-  const T power = Table::exp2(T(y - (rounded - Table::kRound)));
-  const Words shift = __builtin_bit_cast(Words, rounded) << Table::kMantissa;
-  const T u = __builtin_bit_cast(T, Words(__builtin_bit_cast(Words, power) + shift));
+  const T u = power_of_two<real_t, Words>(y);
   return relu(t) + u * Table::log1p_over(u);
 }
 

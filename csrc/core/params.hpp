@@ -33,6 +33,14 @@ struct Field {
   OTFUSE_HD explicit operator bool() const { return data != nullptr; }
 };
 
+// Shares of a window's values: products of a number along each axis; none: all of them.
+template <class real_t>
+struct Shares {
+  const real_t *z = nullptr, *y = nullptr, *x = nullptr;
+
+  explicit operator bool() const { return z != nullptr; }
+};
+
 // Item b of a batch is blurred with kernel (b / inner) % kernels.
 struct KernelIndex {
   int64_t kernels = 1, inner = 1;
@@ -59,9 +67,32 @@ struct FftConvolveParams {
   Field<real_t> out;
   bool adjoint;
   int threads;
+  Shares<real_t> shares = {};  // of the image, or with `adjoint` of the result
+  bool add = false;            // to what `out` holds
+};
+
+// What an update of the PSF asks for: the sums over pixels n of y_n / (h x + b)_n and of
+// the pixels observed, each times x at n less the place in the PSF.
+template <class real_t>
+struct PsfTermsParams {
+  Extents grid;
+  int64_t batch;
+  Field<const real_t> image;  // negative: not observed, like everything outside
+  Field<const real_t> estimate;
+  const real_t* otf;
+  KernelIndex kernel;
+  const real_t* floor;  // (batch)
+  real_t background;
+  Field<const real_t> background_map;  // added to it; none: 0
+  Field<real_t> correction, light;     // on the PSF's window, one for each item; the
+                                       // second may be none
+  int threads;
 };
 
 enum class Acceleration { kNone, kShb, kBiggs };
+
+// How the corrections that several views of an object ask for become one.
+enum class Joint { kAdditive, kMultiplicative, kSequential };
 
 template <class real_t>
 struct RichardsonLucyParams {
@@ -92,8 +123,11 @@ struct RichardsonLucyParams {
   real_t tv;                   // weight of the total variation; 0: none
   real_t per_z, per_y, per_x;  // its voxels to a unit of length
   bool weighted;               // divide by H^T 1: edges or masks lose light
-  bool (*poll)();              // true ends the run early; none: never
-  int threads;
+  int64_t views = 0;  // of several: view v of item b is item v batch + b of `image` and
+                      // `background_map`, its kernel v kernels + the item's; 0: one image
+  Joint joint = Joint::kAdditive;
+  bool (*poll)() = nullptr;  // true ends the run early; none: never
+  int threads = 1;
 };
 
 enum class RatioMode { kClamp, kAdd };

@@ -40,12 +40,19 @@ struct ColumnViews {
   LineView<real_t> in, out;
 };
 
+// Where a spectrum is read, and where the result goes: there, or to another one.
 template <class real_t>
-ColumnViews<real_t> column_views(const Layout<real_t>& l, real_t* spectrum, int64_t c,
+struct SpectrumPair {
+  real_t *from, *to;
+};
+
+template <class real_t>
+ColumnViews<real_t> column_views(const Layout<real_t>& l,
+                                 const SpectrumPair<real_t>& spectra, int64_t c,
                                  const ColumnLimits& limits, const Scratch<real_t>& s) {
-  real_t* base = spectrum + l.column_offset(c);
-  return {{base, l.column_stride(), limits.in, s.zeros},
-          {base, l.column_stride(), limits.out, s.bin}};
+  const int64_t at = l.column_offset(c);
+  return {{spectra.from + at, l.column_stride(), limits.in, s.zeros},
+          {spectra.to + at, l.column_stride(), limits.out, s.bin}};
 }
 
 template <bool kAdjoint, class real_t>
@@ -110,8 +117,8 @@ OTFUSE_HD Complex<Lanes<real_t>> multiply_packed(const Complex<Lanes<real_t>>& v
 
 // A packed column c and its mirror image, which need each other's lane 0.
 template <bool kAdjoint, class real_t>
-void convolve_packed_pair(const Layout<real_t>& l, real_t* spectrum, const real_t* otf,
-                          int64_t c, const ColumnLimits& limits,
+void convolve_packed_pair(const Layout<real_t>& l, const SpectrumPair<real_t>& spectra,
+                          const real_t* otf, int64_t c, const ColumnLimits& limits,
                           const Scratch<real_t>& s) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   const LinePlan<real_t>& plan = l.column_plan();
@@ -121,8 +128,7 @@ void convolve_packed_pair(const Layout<real_t>& l, real_t* spectrum, const real_
   const int count = m == c ? 1 : 2;
   for (int i = 0; i < count; ++i) {
     const auto line = contiguous_line(lines[i], plan.n);
-    forward_line(plan, column_views(l, spectrum, columns[i], limits, s).in, line,
-                 s.chirp);
+    forward_line(plan, column_views(l, spectra, columns[i], limits, s).in, line, s.chirp);
   }
   const auto product = [&](int i, int64_t p, Complex<Lanes<real_t>> v,
                            Complex<real_t> mirrored) {
@@ -141,7 +147,7 @@ void convolve_packed_pair(const Layout<real_t>& l, real_t* spectrum, const real_
   }
   for (int i = 0; i < count; ++i) {
     const auto line = contiguous_line(lines[i], plan.n);
-    inverse_line(plan, line, column_views(l, spectrum, columns[i], limits, s).out,
+    inverse_line(plan, line, column_views(l, spectra, columns[i], limits, s).out,
                  s.chirp);
   }
 }
@@ -150,37 +156,37 @@ void convolve_packed_pair(const Layout<real_t>& l, real_t* spectrum, const real_
 inline constexpr int64_t kColumnsPerTask = 32;
 
 template <bool kAdjoint, class real_t>
-void convolve_columns(const Layout<real_t>& l, const Team& team, real_t* spectrum,
-                      const real_t* otf, const ColumnLimits& limits,
-                      const Scratch<real_t>& s) {
+void convolve_columns(const Layout<real_t>& l, const Team& team,
+                      const SpectrumPair<real_t>& spectra, const real_t* otf,
+                      const ColumnLimits& limits, const Scratch<real_t>& s) {
   const int64_t packed = l.packed ? l.columns_per_block() : 0;
   const int64_t tasks = ceil_div(l.columns() - packed, kColumnsPerTask);
   team.each(packed + tasks, [&](int64_t task) {
     if (task < packed) {
       if (l.mirror_column(task) >= task) {
-        convolve_packed_pair<kAdjoint>(l, spectrum, otf, task, limits, s);
+        convolve_packed_pair<kAdjoint>(l, spectra, otf, task, limits, s);
       }
       return;
     }
     const int64_t first = packed + (task - packed) * kColumnsPerTask;
     const int64_t last = std::min(first + kColumnsPerTask, l.columns());
     for (int64_t c = first; c < last; ++c) {
-      const auto next =
-          column_views(l, spectrum, std::min(c + 1, last - 1), limits, s).in;
-      convolve_column<kAdjoint>(l, column_views(l, spectrum, c, limits, s), next,
+      const auto next = column_views(l, spectra, std::min(c + 1, last - 1), limits, s).in;
+      convolve_column<kAdjoint>(l, column_views(l, spectra, c, limits, s), next,
                                 l.otf_column(otf, c), s);
     }
   });
 }
 
 template <class real_t>
-void convolve_spectrum(const Layout<real_t>& l, const Team& team, real_t* spectrum,
-                       const real_t* otf, bool adjoint, const ColumnLimits& limits,
+void convolve_spectrum(const Layout<real_t>& l, const Team& team,
+                       const SpectrumPair<real_t>& spectra, const real_t* otf,
+                       bool adjoint, const ColumnLimits& limits,
                        const Scratch<real_t>& s) {
   if (adjoint) {
-    convolve_columns<true>(l, team, spectrum, otf, limits, s);
+    convolve_columns<true>(l, team, spectra, otf, limits, s);
   } else {
-    convolve_columns<false>(l, team, spectrum, otf, limits, s);
+    convolve_columns<false>(l, team, spectra, otf, limits, s);
   }
 }
 

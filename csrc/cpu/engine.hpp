@@ -19,6 +19,7 @@ struct Engine {
   void (*fft_convolve)(const FftConvolveParams<real_t>&);
   bool (*richardson_lucy)(const RichardsonLucyParams<real_t>&);
   int64_t (*richardson_lucy_bytes)(const RichardsonLucyParams<real_t>&);
+  void (*psf_terms)(const PsfTermsParams<real_t>&);
   void (*spectral_mix)(const SpectralMixParams<real_t>&);
   void (*spectral_mix_symbol)(const SpectralMixParams<real_t>&);
   void (*rl_ratio)(const RlRatioParams<real_t>&);

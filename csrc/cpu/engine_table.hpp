@@ -7,6 +7,7 @@
 
 #include "cpu/engine.hpp"
 #include "cpu/pointwise.hpp"
+#include "cpu/psf_terms.hpp"
 #include "cpu/richardson_lucy.hpp"
 #include "cpu/spectral_mix.hpp"
 
@@ -34,6 +35,7 @@ constexpr Engine<real_t> make_engine() {
           fft_convolve<real_t>,
           richardson_lucy<real_t>,
           richardson_lucy_bytes<real_t>,
+          psf_terms<real_t>,
           spectral_mix<real_t>,
           spectral_mix_symbol<real_t>,
           rl_ratio<real_t>,

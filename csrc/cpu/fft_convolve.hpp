@@ -12,25 +12,45 @@ OTFUSE_BEGIN_ISA_NAMESPACE
 template <class real_t>
 void image_to_spectrum(const Layout<real_t>& l, const Team& team,
                        const Field<const real_t>& f, int64_t item, real_t* spectrum,
-                       const Scratch<real_t>& s) {
+                       const Scratch<real_t>& s, const Shares<real_t>& shares = {}) {
   const Extents reached = reach(f.window, l.grid);
   each_plane(l, team, reached, [&](int64_t z, RowBlocks blocks) {
     const auto load = [&](int64_t b) {
       return [&, b](real_t* line) {
         load_rows(l, f, item, z, b * l.kStep, real_t(0), line, s);
+        if (shares) share_rows(l, shares, f.window, z, b * l.kStep, line);
       };
     };
     enter_plane(l, spectrum + z * l.plane, reached.y, blocks, load, s);
   });
 }
 
+// A line plus what the field already holds there.
+template <class real_t>
+void add_rows(const Layout<real_t>& l, const Field<real_t>& f, int64_t item, int64_t z,
+              int64_t row, real_t* line, const Scratch<real_t>& s) {
+  const Field<const real_t> held{f.data, f.stride, f.batch_stride, f.window};
+  load_rows(l, held, item, z, row, real_t(0), s.partner, s);
+  for (int64_t i = 0; i < l.row_block; i += l.kLanes) {
+    store_aligned(line + i,
+                  Lanes<real_t>(load_aligned(line + i) + load_aligned(s.partner + i)));
+  }
+}
+
+// With `shares` only those are kept; with `add` they are added to what the field holds.
 template <class real_t>
 void spectrum_to_image(const Layout<real_t>& l, const Team& team, real_t* spectrum,
-                       const Field<real_t>& f, int64_t item, const Scratch<real_t>& s) {
+                       const Field<real_t>& f, int64_t item, const Scratch<real_t>& s,
+                       const Shares<real_t>& shares = {}, bool add = false) {
   const Extents reached = reach(f.window, l.grid);
   each_plane(l, team, reached, [&](int64_t z, RowBlocks blocks) {
     const auto store = [&](int64_t b) {
-      return [&, b](real_t* line) { store_rows(l, line, f, item, z, b * l.kStep, s); };
+      return [&, b](real_t* line) {
+        const int64_t row = b * l.kStep;
+        if (shares) share_rows(l, shares, f.window, z, row, line);
+        if (add) add_rows(l, f, item, z, row, line, s);
+        store_rows(l, line, f, item, z, row, s);
+      };
     };
     leave_plane(l, spectrum + z * l.plane, reached.y, blocks, store, s);
   });
@@ -45,9 +65,12 @@ void fft_convolve(const FftConvolveParams<real_t>& p) {
   run_job(l, p.batch, l.spectrum_size(), p.threads,
           [&](Team team, int64_t b, real_t* spectrum, const Scratch<real_t>& s) {
             const real_t* otf = p.otf + p.kernel.of(b) * l.otf_size();
-            image_to_spectrum(l, team, p.image, b, spectrum, s);
-            convolve_spectrum(l, team, spectrum, otf, p.adjoint, limits, s);
-            spectrum_to_image(l, team, spectrum, p.out, b, s);
+            const Shares<real_t> all;
+            image_to_spectrum(l, team, p.image, b, spectrum, s,
+                              p.adjoint ? all : p.shares);
+            convolve_spectrum(l, team, {spectrum, spectrum}, otf, p.adjoint, limits, s);
+            spectrum_to_image(l, team, spectrum, p.out, b, s, p.adjoint ? p.shares : all,
+                              p.add);
           });
 }
 
@@ -61,7 +84,7 @@ void otf_from_column(const Layout<real_t>& l, real_t* spectrum, int64_t c, int64
                      real_t* otf, const Scratch<real_t>& s) {
   const LinePlan<real_t>& plan = l.column_plan();
   const auto line = contiguous_line(s.line, plan.n);
-  const auto column = column_views(l, spectrum, c, {limit, limit}, s);
+  const auto column = column_views<real_t>(l, {spectrum, spectrum}, c, {limit, limit}, s);
   forward_line(plan, column.in, line, s.chirp);
   const real_t scale = real_t(1.0 / (4.0 * double(l.grid.count())));
   for (int64_t i = 0; i < plan.n * l.kStep; ++i)
@@ -99,6 +122,15 @@ void unpack_otf(const Layout<real_t>& l, real_t* otf) {
   }
 }
 
+// From planes of the spectrum, which stay; beyond the first `limit` there is nothing.
+template <class real_t>
+void otf_from_spectrum(const Layout<real_t>& l, const Team& team, real_t* spectrum,
+                       int64_t limit, real_t* otf, const Scratch<real_t>& s) {
+  team.each(l.columns(),
+            [&](int64_t c) { otf_from_column(l, spectrum, c, limit, otf, s); });
+  team.each(l.packed ? 1 : 0, [&](int64_t) { unpack_otf(l, otf); });
+}
+
 template <class real_t>
 void make_otf(const OtfParams<real_t>& p) {
   const auto layout = layout_of<real_t>(p.grid);
@@ -108,9 +140,7 @@ void make_otf(const OtfParams<real_t>& p) {
           [&](Team team, int64_t k, real_t* spectrum, const Scratch<real_t>& s) {
             real_t* otf = p.otf + k * l.otf_size();
             image_to_spectrum(l, team, p.kernel, k, spectrum, s);
-            team.each(l.columns(),
-                      [&](int64_t c) { otf_from_column(l, spectrum, c, limit, otf, s); });
-            team.each(l.packed ? 1 : 0, [&](int64_t) { unpack_otf(l, otf); });
+            otf_from_spectrum(l, team, spectrum, limit, otf, s);
           });
 }
 

@@ -17,6 +17,16 @@ void each_run(const Window& w, int64_t nx, F f) {
 }
 
 template <class real_t>
+void copy_strided(const real_t* from, int64_t step, int64_t count, real_t* to,
+                  int64_t to_step) {
+  if (step == 1 && to_step == 1) {
+    std::copy_n(from, count, to);
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) to[i * to_step] = from[i * step];
+}
+
+template <class real_t>
 bool is_plain_row(const Field<real_t>& f) {
   return f.stride.x == 1 && f.window.offset.x == 0;
 }
@@ -89,7 +99,7 @@ void load_rows(const Layout<real_t>& l, const Field<const real_t>& f, int64_t b,
     real_t* copy = s.rows + i * nx;
     std::fill(copy, copy + nx, fill);
     each_run(f.window, nx, [&](int64_t to, int64_t from, int64_t count) {
-      for (int64_t x = 0; x < count; ++x) copy[to + x] = rows[i][(from + x) * f.stride.x];
+      copy_strided(rows[i] + from * f.stride.x, f.stride.x, count, copy + to, 1);
     });
     rows[i] = copy;
   }
@@ -97,6 +107,29 @@ void load_rows(const Layout<real_t>& l, const Field<const real_t>& f, int64_t b,
   const int64_t ahead = is_plain_row(f) ? kStep * f.stride.y : 0;
   rows_to_lanes(rows, valid, nx, fill, ahead, line);
   rows_to_lanes(rows + kLanes, valid, nx, fill, ahead, line + kLanes);
+}
+
+// Rows row .. row + 2 L - 1 of plane z, loaded from a window, times their shares.
+template <class real_t>
+void share_rows(const Layout<real_t>& l, const Shares<real_t>& shares, const Window& w,
+                int64_t z, int64_t row, real_t* line) {
+  constexpr int kStep = Layout<real_t>::kStep;
+  const int64_t plane = window_index(z, w.offset.z, w.extent.z, l.grid.z);
+  if (plane < 0) return;
+  alignas(kVectorBytes) real_t of_rows[kStep] = {};
+  for (int i = 0; i < kStep && row + i < l.grid.y; ++i) {
+    const int64_t y = window_index(row + i, w.offset.y, w.extent.y, l.grid.y);
+    if (y >= 0) of_rows[i] = shares.z[plane] * shares.y[y];
+  }
+  const auto rows = load_complex<real_t>(of_rows);
+  each_run(w, l.grid.x, [&](int64_t to, int64_t from, int64_t count) {
+    for (int64_t x = 0; x < count; ++x) {
+      real_t* const at = line + (to + x) * kStep;
+      const auto v = load_complex<real_t>(at);
+      const real_t share = shares.x[from + x];
+      store_complex(at, {v.re * rows.re * share, v.im * rows.im * share});
+    }
+  });
 }
 
 // The part of a line that lies in the window, to the caller's array.
@@ -119,8 +152,7 @@ void store_rows(const Layout<real_t>& l, const real_t* line, const Field<real_t>
   for (int i = 0; i < kStep; ++i) {
     if (targets[i] == nullptr) continue;
     each_run(f.window, nx, [&](int64_t from, int64_t to, int64_t count) {
-      for (int64_t x = 0; x < count; ++x)
-        targets[i][(to + x) * f.stride.x] = rows[i][from + x];
+      copy_strided(rows[i] + from, 1, count, targets[i] + to * f.stride.x, f.stride.x);
     });
   }
 }

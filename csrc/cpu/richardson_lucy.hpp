@@ -16,6 +16,7 @@
 #include "cpu/rl_consensus.hpp"
 #include "cpu/rl_frame.hpp"
 #include "cpu/rl_steps.hpp"
+#include "cpu/rl_views.hpp"
 #include "cpu/total_variation.hpp"
 
 OTFUSE_BEGIN_ISA_NAMESPACE
@@ -223,9 +224,11 @@ bool richardson_lucy(const RichardsonLucyParams<real_t>& p) {
       [&](Team team, int64_t b, real_t* memory, const Scratch<real_t>& s) {
         if (stop) return;
         if (p.second) return Consensus<real_t>(*layout, p, team, b, memory, s).run(stop);
+        if (p.views > 0) return Views<real_t>(*layout, p, team, b, memory, s).run(stop);
         RichardsonLucy<real_t>(*layout, p, team, b, memory, s).run(stop);
       },
-      TotalVariation<real_t>::size(*layout, p));
+      std::max(TotalVariation<real_t>::size(*layout, p),
+               Views<real_t>::size(*layout, p)));
   return !stop;
 }
 

@@ -38,7 +38,14 @@ class RlFrame {
   int64_t block(int64_t z, int64_t b, int64_t rows) const {
     return (z * l.row_blocks(rows) + b) * l.row_block;
   }
-  real_t* plane(int64_t z) const { return m.spectrum + z * l.plane; }
+  real_t* spectrum(int64_t view) const { return m.spectrum + view * l.spectrum_size(); }
+  real_t* plane(int64_t z, int64_t view = 0) const {
+    return spectrum(view) + z * l.plane;
+  }
+  // An array of one value for each pixel of each view's image.
+  real_t* of_view(real_t* images, int64_t view) const {
+    return images + view * l.real_size(seen.z, seen.y);
+  }
 
   template <class F>
   void each_block(const Extents& extents, F f) const {
@@ -47,18 +54,20 @@ class RlFrame {
   }
 
   void load_field(const Field<const real_t>& f, const Extents& extents, real_t fill,
-                  real_t* to) const {
+                  real_t* to, int64_t view = 0) const {
     each_block(extents, [&](int64_t z, int64_t b) {
       real_t* const line = to + block(z, b, extents.y);
-      if (f) return load_rows(l, f, item, z, b * l.kStep, fill, line, s);
+      const int64_t at = view * p.batch + item;
+      if (f) return load_rows(l, f, at, z, b * l.kStep, fill, line, s);
       std::fill(line, line + l.row_block, fill);
     });
   }
 
-  void make_weight() {
+  // H^T 1 as a spectrum.
+  void project_observed(int64_t view = 0) const {
     each_plane(l, team, seen, [&](int64_t z, RowBlocks blocks) {
       const auto observed = [&](int64_t b) {
-        const real_t* image = m.image + block(z, b, seen.y);
+        const real_t* image = of_view(m.image, view) + block(z, b, seen.y);
         return [=, this](real_t* line) {
           each_value(l, line, [&](int64_t x, const Complex<V>&) -> Complex<V> {
             const auto y = load_complex<real_t>(image + x * l.kStep);
@@ -69,7 +78,11 @@ class RlFrame {
       };
       enter_plane(l, plane(z), seen.y, blocks, observed, s);
     });
-    project_back(m.spectrum);
+    project_back(m.spectrum, view);
+  }
+
+  void make_weight() {
+    project_observed();
     each_plane(l, team, l.grid, [&](int64_t z, RowBlocks blocks) {
       const auto invert = [&](int64_t b) {
         real_t* weight = m.weight + block(z, b, l.grid.y);
@@ -105,11 +118,18 @@ class RlFrame {
     return below;
   }
 
-  void blur(real_t* spectrum) const {
-    convolve_spectrum(l, team, spectrum, otf, false, {all_columns, seen_columns}, s);
+  // The estimate's spectrum as a view blurs it, there or in another place.
+  void blur(const SpectrumPair<real_t>& spectra, int64_t view = 0) const {
+    convolve_spectrum(l, team, spectra, otf + otf_offset(view), false,
+                      {all_columns, seen_columns}, s);
   }
-  void project_back(real_t* spectrum) const {
-    convolve_spectrum(l, team, spectrum, otf_back, true, {seen_columns, all_columns}, s);
+  void blur(real_t* spectrum) const { blur({spectrum, spectrum}); }
+  void project_back(real_t* spectrum, int64_t view = 0) const {
+    convolve_spectrum(l, team, {spectrum, spectrum}, otf_back + otf_offset(view), true,
+                      {seen_columns, all_columns}, s);
+  }
+  int64_t otf_offset(int64_t view) const {
+    return view * p.kernel.kernels * l.otf_size();
   }
 
   // Every row block of a plane of the estimate through op_of(block), frequencies to

@@ -8,9 +8,11 @@ OTFUSE_BEGIN_ISA_NAMESPACE
 
 template <class real_t>
 struct RlMemory {
-  real_t *spectrum, *image, *background_map, *judged;  // the last two may be none
+  real_t *spectrum, *image, *background_map, *judged;  // the last two may be none; of
+                                                       // several views one after another
   real_t *estimate, *weight, *change;                  // likewise
   real_t *second, *second_spectrum, *correction;  // of two halves' consensus; likewise
+  real_t* share;     // 1 over the number of views that see a voxel, or 0; may be none
   real_t* previous;  // a second estimate: the one before, or the point of an iteration
   double* partial;   // I-divergence of each row block of the image; sums of "biggs"
 
@@ -49,13 +51,16 @@ struct RlMemory {
     };
     const bool biggs = p.acceleration == Acceleration::kBiggs;
     const bool twice = p.acceleration != Acceleration::kNone || p.tv > 0;
-    spectrum = take(l.spectrum_size());
-    image = take(part);
-    background_map = take_if(bool(p.background_map), part);
+    const int64_t views = std::max<int64_t>(p.views, 1);
+    const int64_t weights = p.joint == Joint::kAdditive ? 1 : views;
+    spectrum = take(l.spectrum_size() * views);
+    image = take(part * views);
+    background_map = take_if(bool(p.background_map), part * views);
     judged = take_if(bool(p.judged), part);
     estimate = take(whole);
     previous = take_if(twice, whole);
-    weight = take_if(p.weighted, whole);
+    weight = take_if(p.weighted, whole * weights);
+    share = take_if(p.weighted && p.views > 0, whole);
     change = take_if(biggs, whole);
     const bool halves = bool(p.second);
     second = take_if(halves, part);

@@ -34,6 +34,8 @@ def fft_convolve_cpu(
     out: Field,
     adjoint: bool,
     threads: int,
+    shares: Triple | None = None,
+    add: bool = False,
 ) -> None: ...
 
 class RichardsonLucy:
@@ -64,10 +66,13 @@ class RichardsonLucy:
     tv: float
     voxel: tuple[float, float, float]
     weighted: bool
+    views: int
+    joint: str
     threads: int
     def __init__(self) -> None: ...
 
 def richardson_lucy_cpu(is_double: bool, loop: RichardsonLucy) -> None: ...
+def psf_terms_cpu(is_double: bool, loop: RichardsonLucy, light: Field | None) -> None: ...
 def richardson_lucy_bytes_cpu(
     is_double: bool,
     grid: Triple,

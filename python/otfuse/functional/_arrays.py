@@ -57,6 +57,14 @@ def working_dtype(image: Tensor) -> torch.dtype:
     return torch.float64 if image.dtype == torch.float64 else torch.float32
 
 
+def fits_fused_loop(*tensors: Tensor | None) -> bool:
+    """Whether a loop of the core that has neither a CUDA body nor a derivative can serve."""
+    given = [t for t in tensors if t is not None]
+    return all(_checks.values_visible(t) and t.device.type == "cpu" for t in given) and not (
+        torch.is_grad_enabled() and any(t.requires_grad for t in given)
+    )
+
+
 def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
     """The common shape, as torch.broadcast_shapes gives it without importing sympy.
 

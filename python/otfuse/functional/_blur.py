@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import functools
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from otfuse import _checks, ops
@@ -42,24 +44,49 @@ class Blur:
         self._windows = Windows(
             g.grid, g.padded, g.estimate_offset, g.psf_offset, g.origin, g.image_shape
         )
-        self._otf = None
-        if _checks.values_visible(psf):
-            self._otf = ops.make_otf(psf.detach(), g.grid, g.padded, g.psf_offset)
+
+    @functools.cached_property
+    def otf(self) -> Tensor | None:
+        """Of the PSFs; none where their values may not be looked at."""
+        if not _checks.values_visible(self.psf):
+            return None
+        g = self.geometry
+        return ops.make_otf(self.psf.detach(), g.grid, g.padded, g.psf_offset)
+
+    def loop_settings(
+        self, n_iters: int, background: float, accelerated: bool, weighted: bool
+    ) -> tuple[Any, ...]:
+        """The arguments of a loop of the core that are not tensors; it can be gone on with."""
+        g = self.geometry
+        windows = (self.inner, g.grid, g.padded, g.psf_offset, g.estimate_offset)
+        steps = (background, 0.0, n_iters, 0, "shb" if accelerated else "none")
+        return (*windows, *steps, 0.0, [1.0] * len(g.grid), weighted, True, False)
 
     def with_psf(self, psf: Tensor) -> Blur:
         """The same operator with other PSFs of the same extents."""
         boundary = "extended" if self.geometry.padded else "circular"
         return Blur("", psf, self.inner, self.geometry.image_shape, boundary)
 
+    def of_each(self, items: int) -> Blur:
+        """The same operator with a PSF for each of so many items."""
+        index = torch.arange(items, device=self.psf.device) // self.inner % self.psf.shape[0]
+        each = self.with_psf(self.psf[index])
+        each.inner = 1
+        return each
+
     def forward(self, estimate: Tensor) -> Tensor:
         """What the camera would see of the estimate."""
-        return ops.fft_convolve(estimate, self.psf, self._otf, self.inner, *self._windows, False)
+        return ops.fft_convolve(estimate, self.psf, self.otf, self.inner, *self._windows, False)
 
     def adjoint(self, image: Tensor) -> Tensor:
         """The camera's values sent back to where their light can have come from."""
         back = self._windows.back(self.estimate_shape)
-        return ops.fft_convolve(image, self.psf, self._otf, self.inner, *back, True)
+        return ops.fft_convolve(image, self.psf, self.otf, self.inner, *back, True)
 
     def psf_adjoint(self, image: Tensor, estimate: Tensor) -> Tensor:
         """Adjoint of psf -> forward(estimate), summed over the items that share a psf."""
         return kernel_gradient(image, estimate, self.psf, self.inner, self._windows, False)
+
+    def per_psf(self, items: Tensor) -> Tensor:
+        """Arrays of a PSF's extents, one for each item, summed over those that share a psf."""
+        return items.reshape(-1, self.psf.shape[0], self.inner, *items.shape[1:]).sum((0, 2))

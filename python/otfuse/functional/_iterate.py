@@ -19,11 +19,15 @@ FLOOR = 1e-6  # of the mean: the least light that is divided by, as in richardso
 LEAST_SEEN = 0.01  # kLeastWeight of csrc/cpu/richardson_lucy.hpp
 
 
-def per_mean(job: Job) -> tuple[list[Camera], Tensor]:
-    """The cameras in units of each item's mean, so that one floor serves all; and that mean."""
+def scale_of(job: Job) -> Tensor:
+    """The mean of each item, by which the floor is measured; 1 of one without light."""
     mean = job.mean(lambda camera: camera.image).detach()
-    scale = torch.where(mean > 0, mean, 1)
-    cameras = [
+    return torch.where(mean > 0, mean, 1)
+
+
+def in_units(job: Job, scale: Tensor) -> list[Camera]:
+    """The cameras in units of each item's mean, so that one floor serves all."""
+    return [
         replace(
             c,
             image=c.image / scale,
@@ -31,7 +35,6 @@ def per_mean(job: Job) -> tuple[list[Camera], Tensor]:
         )
         for c in job.cameras
     ]
-    return cameras, scale
 
 
 def first_estimate(function: str, job: Job, init: Any, least: float | Tensor | None) -> Tensor:
@@ -97,7 +100,8 @@ def with_momentum(
 ) -> Tensor:
     """start after n_iters of x <- step(p), p = x + (k-1)/(k+2) (x - x_before) or x itself.
 
-    With `least`, p is at least that and x / 2, as in `richardson_lucy`.
+    With `least`, p is at least that and x / 2, as in `richardson_lucy`. A step may leave its result
+    in p, then `start` too.
     """
     estimate = previous = start
     for k in range(1, n_iters + 1):

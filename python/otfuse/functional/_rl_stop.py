@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from otfuse import ops
+from otfuse.functional._arrays import fits_fused_loop
 from otfuse.functional._photons import Camera
 from otfuse.functional._rl_run import NAME, Run
 
@@ -162,7 +163,8 @@ class Consensus:
 
     def _steps(self, x: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Estimate, I-divergence and voxels of the image in consensus, (batch, count) each."""
-        if x.device.type == "cpu" and not self._differentiable(x):
+        batch = self._run.batch
+        if fits_fused_loop(x, batch.image, batch.psf, self._run.background_map):
             return self._run.consensus(x, self._halves, count, self._otf)
         fell, found = [], []
         for _ in range(count):
@@ -171,11 +173,6 @@ class Consensus:
             inside = agreed[self._run.geometry.image_window]
             found.append(inside.double().flatten(1).sum(1))
         return x, torch.stack(fell, 1), torch.stack(found, 1)
-
-    def _differentiable(self, x: Tensor) -> bool:
-        batch = self._run.batch
-        given = (x, batch.image, batch.psf, self._run.background_map)
-        return torch.is_grad_enabled() and any(a is not None and a.requires_grad for a in given)
 
     def _step(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The next estimate, the I-divergence of this one, and where the halves agree."""

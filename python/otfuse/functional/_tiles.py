@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from otfuse import _checks, ops
+from otfuse.functional._arrays import fits_fused_loop
+from otfuse.functional._geometry import next_fast_shape
 from otfuse.ops.fft_convolve import Windows
 
 
@@ -34,6 +36,7 @@ class _Tile:
     spans: tuple[_Span, ...]
     source: tuple[slice, ...]  # of the estimate
     out: tuple[slice, ...]  # of the image
+    shares: list[Tensor]  # the tile's window as lines along z, y and x; none is 1
     windows: Windows
     psf: Tensor  # (1, k...)
     otf: Tensor | None
@@ -76,9 +79,17 @@ class TiledBlur:
             for place in places
         ]
 
+    @property
+    def padded_voxels(self) -> int:
+        """Voxels of the grids of all tiles: what a transform in both directions costs."""
+        return sum(math.prod(next_fast_shape(t.windows.grid)) for t in self._tiles)
+
     def forward(self, estimate: Tensor) -> Tensor:
         """What the camera would see of the estimate."""
         out = estimate.new_zeros(estimate.shape[0], *self.shape)
+        if self.fits(estimate):
+            self.blur_into(estimate, out)
+            return out
         for tile in self._tiles:
             part = tile.weighted(estimate[tile.source])
             out[tile.out] += ops.fft_convolve(part, tile.psf, tile.otf, 1, *tile.windows, False)
@@ -87,11 +98,34 @@ class TiledBlur:
     def adjoint(self, image: Tensor) -> Tensor:
         """The camera's values sent back to where their light can have come from."""
         out = image.new_zeros(image.shape[0], *self.estimate_shape)
+        if self.fits(image):
+            self.back_into(image, out)
+            return out
         for tile in self._tiles:
             back = tile.windows.back([b - a for a, b in (s.source for s in tile.spans)])
             part = ops.fft_convolve(image[tile.out], tile.psf, tile.otf, 1, *back, True)
             out[tile.source] += tile.weighted(part)
         return out
+
+    def fits(self, *arrays: Tensor) -> bool:
+        """Whether the next two methods can serve."""
+        return fits_fused_loop(self._tiles[0].psf, *arrays)
+
+    def blur_into(self, estimate: Tensor, out: Tensor) -> None:
+        """`forward` in the memory of `out`; no derivative."""
+        out.zero_()
+        for tile in self._tiles:
+            ops.fft_convolve_add(
+                estimate[tile.source], tile.otf, tile.shares, *tile.windows, False, out[tile.out]
+            )
+
+    def back_into(self, image: Tensor, out: Tensor) -> None:
+        """`adjoint` in the memory of `out`; no derivative."""
+        out.zero_()
+        for tile in self._tiles:
+            part = out[tile.source]
+            back = tile.windows.back(part.shape[1:])
+            ops.fft_convolve_add(image[tile.out], tile.otf, tile.shares, *back, True, part)
 
 
 def _spans(n: int, k: int, nodes: int, overlap: float, like: Tensor) -> list[_Span]:
@@ -127,9 +161,9 @@ def _tile(spans: Sequence[_Span], before: Sequence[int], psf: Tensor) -> _Tile:
     windows = Windows(
         grid,
         True,
-        [s.source[0] for s in spans],
+        [0] * len(spans),
         centre,
-        [s.out[0] for s in spans],
+        [s.out[0] - s.source[0] for s in spans],
         [s.out[1] - s.out[0] for s in spans],
     )
     kernel = psf.unsqueeze(0)
@@ -138,4 +172,10 @@ def _tile(spans: Sequence[_Span], before: Sequence[int], psf: Tensor) -> _Tile:
         otf = ops.make_otf(kernel.detach(), grid, True, centre)
     every = slice(None)
     out = tuple(slice(*s.out) for s in spans)
-    return _Tile(tuple(spans), (every, *source), (every, *out), windows, kernel, otf)
+    shares: list[Tensor] = []
+    if any(s.weight is not None for s in spans):
+        lines = [
+            psf.new_ones(s.source[1] - s.source[0]) if s.weight is None else s.weight for s in spans
+        ]
+        shares = [psf.new_ones(1)] * (3 - len(spans)) + lines
+    return _Tile(tuple(spans), (every, *source), (every, *out), shares, windows, kernel, otf)

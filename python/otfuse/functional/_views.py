@@ -44,9 +44,22 @@ class Camera:
     seen: Tensor | None  # 1 or 0; None is 1 everywhere
     blur: Operator
 
+    @property
+    def counts(self) -> Tensor:
+        """The image as the core's loops want it: negative where nothing was observed."""
+        return self.image if self.seen is None else torch.where(self.seen > 0, self.image, -1)
+
     def only_seen(self, image: Tensor) -> Tensor:
         """The image with zeros where nothing was observed."""
         return image if self.seen is None else image * self.seen
+
+
+def backgrounds(cameras: Sequence[Camera]) -> tuple[float, Tensor | None]:
+    """One level that is every camera's, or 0 and their arrays one behind another."""
+    levels = [c.background for c in cameras]
+    if all(b.ndim == 0 and _checks.values_visible(b) and b == levels[0] for b in levels):
+        return float(levels[0]), None
+    return 0.0, torch.cat([c.background.expand(c.image.shape) for c in cameras])
 
 
 @dataclass(frozen=True)

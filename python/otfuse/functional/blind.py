@@ -3,26 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from otfuse import _checks, ops
-from otfuse.functional._arrays import back_to_kind
+from otfuse.functional._arrays import back_to_kind, fits_fused_loop
 from otfuse.functional._blur import Blur
-from otfuse.functional._iterate import (
-    FLOOR,
-    LEAST_SEEN,
-    correction_of,
-    first_estimate,
-    light_of,
-    per_mean,
-    weight_of,
-    with_momentum,
-)
-from otfuse.functional._views import Camera, View, prepare
+from otfuse.functional._iterate import FLOOR, first_estimate, scale_of, weight_of
+from otfuse.functional._views import Camera, View, backgrounds, prepare
 
 _NAME = "blind_richardson_lucy"
 
@@ -108,43 +98,60 @@ def blind_richardson_lucy(
     _checks.at_least(_NAME, "psf_iters", psf_iters, 0)
     _checks.one_of(_NAME, "acceleration", acceleration, (None, "shb"))
     job = prepare(_NAME, [View(image, psf, mask, background)], boundary, ndim, counts=True)
-    (camera,), scale = per_mean(job)
-    estimate = first_estimate(_NAME, job, init, FLOOR * scale) / scale
+    floor = FLOOR * scale_of(job)
+    estimate, model = first_estimate(_NAME, job, init, floor), _Model(job.cameras[0], floor)
+    blur = cast(Blur, job.cameras[0].blur)
     for _ in range(n_iters):
-        estimate = _restore_object(camera, estimate, object_iters, acceleration is not None)
-        camera = _restore_psf(camera, estimate, scale, psf_iters)
-    restored = cast(Blur, camera.blur).psf
+        estimate = model.restore_object(blur, estimate, object_iters, acceleration is not None)
+        blur = model.restore_psf(blur, estimate, psf_iters)
+    restored = blur.psf
     spatial = tuple(restored.shape[1:])
     lead = tuple(psf.shape[: len(psf.shape) - len(spatial)])
     if restored.shape[0] != torch.Size(lead).numel():
         lead = job.batch  # broadcast between axes that vary: one for each image
     found = back_to_kind(psf)(restored.reshape(*lead, *spatial))
-    return BlindResult(back_to_kind(image)(job.finish(estimate * scale)), found)
+    return BlindResult(back_to_kind(image)(job.finish(estimate)), found)
 
 
-def _restore_object(camera: Camera, estimate: Tensor, steps: int, accelerated: bool) -> Tensor:
-    light = light_of(camera)
-    alive = light > LEAST_SEEN
-    weight = weight_of(light, alive)
+class _Model:
+    """What the camera saw, for the steps of object and PSF."""
 
-    def step(p: Tensor) -> Tensor:
-        return ops.rl_update(p, correction_of(camera, p), weight)
+    def __init__(self, camera: Camera, floor: Tensor) -> None:
+        self._camera, self._floor = camera, floor
+        self._counts = camera.counts
+        self._level, self._array = backgrounds([camera])
 
-    return with_momentum(step, estimate * alive, steps, accelerated, FLOOR * alive)
+    def restore_object(self, blur: Blur, estimate: Tensor, steps: int, accelerated: bool) -> Tensor:
+        """The object after so many steps, on its whole domain."""
+        weighted = blur.geometry.padded or self._camera.seen is not None
+        state = (estimate, None, None, self._floor.flatten(), self._array, None)
+        settings = blur.loop_settings(steps, self._level, accelerated, weighted)
+        return ops.richardson_lucy(self._counts, blur.psf, blur.otf, None, *state, *settings)[0]
 
+    def restore_psf(self, blur: Blur, estimate: Tensor, steps: int) -> Blur:
+        """The blur with the PSFs after so many steps."""
+        axes, weight = tuple(range(1, estimate.ndim)), None
+        for _ in range(steps):
+            correction, light = self._terms(blur, estimate, weight is None)
+            if weight is None:
+                most = light.amax(axes, keepdim=True).clamp(min=0)
+                weight = weight_of(light, light > FLOOR * most)
+            psf = blur.psf * (correction - correction.detach().clamp(max=0)) * weight
+            total = psf.sum(axes, keepdim=True)
+            psf = torch.where(total > 0, psf / torch.where(total > 0, total, 1), blur.psf)
+            blur = blur.with_psf(psf)
+        return blur
 
-def _restore_psf(camera: Camera, estimate: Tensor, scale: Tensor, steps: int) -> Camera:
-    blur = cast(Blur, camera.blur)
-    counts = estimate * (scale / scale.mean())  # of images that share a psf the brighter say more
-    light = blur.psf_adjoint(camera.only_seen(torch.ones_like(camera.image)), counts)
-    axes = tuple(range(1, light.ndim))
-    weight = weight_of(light, light > FLOOR * light.amax(axes, keepdim=True).clamp(min=FLOOR))
-    for _ in range(steps):
-        reblurred = blur.forward(estimate)
-        ratio = ops.rl_ratio(camera.image, reblurred, camera.background, FLOOR, False)
-        correction = blur.psf_adjoint(ratio, counts)
-        psf = blur.psf * (correction - correction.detach().clamp(max=0)) * weight
-        total = psf.sum(axes, keepdim=True)
-        psf = torch.where(total > 0, psf / torch.where(total > 0, total, 1), blur.psf)
-        blur = blur.with_psf(psf)
-    return replace(camera, blur=blur)
+    def _terms(self, blur: Blur, estimate: Tensor, lit: bool) -> tuple[Tensor, Tensor]:
+        """X^T(y / (h x + b)), and X^T 1 if `lit`, with the estimate's X; one for each PSF."""
+        if fits_fused_loop(self._counts, estimate, blur.psf, self._array):
+            g, otf = blur.geometry, cast(Tensor, blur.otf)
+            arrays = (self._counts, blur.psf, otf, estimate, self._floor.flatten(), self._array)
+            windows = (blur.inner, g.grid, g.padded, g.psf_offset, g.estimate_offset)
+            terms = ops.psf_terms(*arrays, self._level, *windows, lit)
+            return blur.per_psf(terms[0]), blur.per_psf(terms[1])
+        camera = self._camera
+        observed = camera.only_seen(torch.ones_like(camera.image))
+        expected = (blur.forward(estimate) + camera.background).maximum(self._floor)
+        light = blur.psf_adjoint(observed, estimate) if lit else blur.psf
+        return blur.psf_adjoint(observed * camera.image / expected, estimate), light

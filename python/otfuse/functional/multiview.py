@@ -4,24 +4,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from otfuse import _checks, ops
-from otfuse.functional._arrays import back_to_kind
+from otfuse.functional._arrays import back_to_kind, fits_fused_loop
+from otfuse.functional._blur import Blur
 from otfuse.functional._iterate import (
     FLOOR,
     LEAST_SEEN,
     correction_of,
     first_estimate,
+    in_units,
     light_of,
-    per_mean,
+    scale_of,
     weight_of,
     with_momentum,
 )
-from otfuse.functional._views import Camera, View, prepare
+from otfuse.functional._views import Camera, Job, View, backgrounds, prepare
 
 _NAME = "multiview_richardson_lucy"
 UPDATES = ("additive", "multiplicative", "sequential")
@@ -102,14 +104,41 @@ def multiview_richardson_lucy(
     _checks.one_of(_NAME, "update", update, UPDATES)
     _checks.one_of(_NAME, "acceleration", acceleration, (None, "shb"))
     job = prepare(_NAME, _views(views, psfs, masks, background), boundary, ndim, counts=True)
-    cameras, scale = per_mean(job)
+    scale = scale_of(job)
+    start = first_estimate(_NAME, job, init, FLOOR * scale)
+    arrays = [a for c in job.cameras for a in (c.image, c.background, cast(Blur, c.blur).psf)]
+    iterate = _fused if fits_fused_loop(start, *arrays) else _composed
+    out = iterate(job, start, scale, n_iters, update, acceleration is not None)
+    return back_to_kind(views[0])(job.finish(out))
+
+
+def _fused(
+    job: Job, start: Tensor, scale: Tensor, n_iters: int, update: str, accelerated: bool
+) -> Tensor:
+    """The iterations in the core, where views share the estimate's spectrum."""
+    blurs = [cast(Blur, camera.blur) for camera in job.cameras]
+    if len({(blur.inner, blur.psf.shape) for blur in blurs}) > 1:
+        blurs = [blur.of_each(start.shape[0]) for blur in blurs]
+    level, arrays = backgrounds(job.cameras)
+    weighted = blurs[0].geometry.padded or any(c.seen is not None for c in job.cameras)
+    images = torch.cat([camera.counts for camera in job.cameras])
+    kernels = torch.cat([blur.psf for blur in blurs])
+    state = (start, None, None, (FLOOR * scale).flatten(), arrays, None)
+    settings = blurs[0].loop_settings(n_iters, level, accelerated, weighted)
+    return ops.rl_views(images, kernels, None, None, *state, update, *settings)
+
+
+def _composed(
+    job: Job, start: Tensor, scale: Tensor, n_iters: int, update: str, accelerated: bool
+) -> Tensor:
+    """The iterations as a sequence of convolutions: differentiable, on every device."""
+    cameras = in_units(job, scale)
     lights = torch.stack([light_of(camera) for camera in cameras])
     alive = (lights.amax(0) > LEAST_SEEN).to(lights.dtype)
-    start = first_estimate(_NAME, job, init, FLOOR * scale) / scale * alive
     kinds = {"additive": _additive, "multiplicative": _multiplicative, "sequential": _sequential}
     step = kinds[update](cameras, lights)
-    out = with_momentum(step, start, n_iters, acceleration is not None, FLOOR * alive)
-    return back_to_kind(views[0])(job.finish(out * scale))
+    out = with_momentum(step, start / scale * alive, n_iters, accelerated, FLOOR * alive)
+    return out * scale
 
 
 def _views(

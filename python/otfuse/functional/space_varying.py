@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from otfuse import _checks, ops
@@ -14,8 +16,9 @@ from otfuse.functional._iterate import (
     LEAST_SEEN,
     correction_of,
     first_estimate,
+    in_units,
     light_of,
-    per_mean,
+    scale_of,
     weight_of,
     with_momentum,
 )
@@ -163,17 +166,39 @@ def space_varying_richardson_lucy(
     blur = TiledBlur(name, h, shape, overlap)
     level = flat(level) if level.ndim else level
     job = Job([Camera(flat(y), level, None if seen is None else flat(seen), blur)], batch)
-    (camera,), scale = per_mean(job)
+    scale = scale_of(job)
+    (camera,) = in_units(job, scale)
     light = light_of(camera)
     alive = light > LEAST_SEEN
-    weight = weight_of(light, alive)
     start = first_estimate(name, job, init, FLOOR * scale) / scale * alive
+    fused = blur.fits(start, camera.image, camera.background)
+    step = (_in_place if fused else _composed)(camera, blur, weight_of(light, alive))
+    accelerated = acceleration is not None
+    out = with_momentum(step, start.contiguous(), n_iters, accelerated, FLOOR * alive)
+    return back_to_kind(image)(job.finish(out * scale))
+
+
+Step = Callable[[Tensor], Tensor]
+
+
+def _composed(camera: Camera, blur: TiledBlur, weight: Tensor) -> Step:
+    """An iteration as a sequence of convolutions: differentiable, on every device."""
+    return lambda p: ops.rl_update(p, correction_of(camera, p), weight)
+
+
+def _in_place(camera: Camera, blur: TiledBlur, weight: Tensor) -> Step:
+    """An iteration in the memory of the point that it starts from."""
+    image, background = camera.image.contiguous(), camera.background.contiguous()
+    ratio, correction = torch.empty_like(image), torch.empty_like(weight)
 
     def step(p: Tensor) -> Tensor:
-        return ops.rl_update(p, correction_of(camera, p), weight)
+        blur.blur_into(p, ratio)
+        ops.rl_ratio_(image, ratio, background, FLOOR, False)
+        blur.back_into(ratio, correction)
+        ops.rl_update_(p, correction.clamp_(min=0), weight)
+        return p
 
-    out = with_momentum(step, start, n_iters, acceleration is not None, FLOOR * alive)
-    return back_to_kind(image)(job.finish(out * scale))
+    return step
 
 
 def _checked_psfs(function: str, psfs: Any, image: Tensor) -> Tensor:

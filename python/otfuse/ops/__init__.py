@@ -13,11 +13,13 @@ from otfuse.ops import (  # noqa: F401  the bodies of the CUDA ops, registered b
 )
 from otfuse.ops._fields import engine_grid
 from otfuse.ops.conv_thin import conv_thin
-from otfuse.ops.fft_convolve import fft_convolve, make_otf
+from otfuse.ops.fft_convolve import fft_convolve, fft_convolve_add, make_otf
 from otfuse.ops.pixel_mlp import pixel_mlp
+from otfuse.ops.psf_terms import psf_terms
 from otfuse.ops.richardson_lucy import richardson_lucy, richardson_lucy_bytes
 from otfuse.ops.rl_consensus import rl_consensus
-from otfuse.ops.rl_pointwise import rl_ratio, rl_update
+from otfuse.ops.rl_pointwise import rl_ratio, rl_ratio_, rl_update, rl_update_
+from otfuse.ops.rl_views import rl_views
 from otfuse.ops.rln import rln, rln_bytes
 from otfuse.ops.spectral_mix import spectral_mix, spectral_mix_symbol
 from otfuse.ops.system import (
@@ -34,15 +36,20 @@ __all__ = [
     "conv_thin",
     "engine_grid",
     "fft_convolve",
+    "fft_convolve_add",
     "has_kernels",
     "make_otf",
     "next_fast_extent",
     "pixel_mlp",
+    "psf_terms",
     "richardson_lucy",
     "richardson_lucy_bytes",
     "rl_consensus",
     "rl_ratio",
+    "rl_ratio_",
     "rl_update",
+    "rl_update_",
+    "rl_views",
     "rln",
     "rln_bytes",
     "simd_level",

@@ -116,6 +116,42 @@ def fft_convolve(
     return out
 
 
+@operator(
+    "fft_convolve_add",
+    f"(Tensor image, Tensor otf, Tensor[] shares, {_WINDOWS}, bool adjoint, Tensor(a!) out) -> ()",
+)
+def fft_convolve_add(image: Tensor, otf: Tensor, shares: Sequence[Tensor], *rest: Any) -> None:
+    """Add to `out` the convolution with one kernel of the image times its shares.
+
+    With `adjoint` the shares are of the result. They are products of a line for each of the axes
+    z, y and x, or all of it where no line is given. On the CPU; no derivative.
+    """
+    *windows, adjoint, out = rest
+    w = Windows(*windows)
+    grid = engine_grid(w.grid, w.padded)
+    lines = [line.contiguous() for line in shares]
+    z, y, x = [line.data_ptr() for line in lines] or [0] * 3
+    _C.fft_convolve_cpu(
+        is_double(image),
+        triple(grid, 1),
+        image.shape[0],
+        field(image, w.image_offset, grid),
+        otf.data_ptr(),
+        1,
+        1,
+        field(out, w.out_offset, grid),
+        adjoint,
+        torch.get_num_threads(),
+        (z, y, x),
+        True,
+    )
+
+
+@register_fake("fft_convolve_add")
+def _(image: Tensor, *rest: Any) -> None:
+    pass
+
+
 @register_fake("fft_convolve")
 def _(image: Tensor, kernel: Tensor, otf: Tensor | None, inner: int, *rest: Any) -> Tensor:
     return image.new_empty((image.shape[0], *Windows(*rest[:-1]).out_shape))

@@ -34,6 +34,14 @@ def rl_ratio(
     """image / max(reblurred + background, floor), or with `add` the RLN's division."""
     image, reblurred, background = (t.contiguous() for t in (image, reblurred, background))
     out = on_huge_pages(torch.empty_like(image))
+    _ratio(image, reblurred, background, floor, add, out)
+    return out
+
+
+def _ratio(
+    image: Tensor, reblurred: Tensor, background: Tensor, floor: float, add: bool, out: Tensor
+) -> None:
+    """All contiguous; `out` may be any of the others."""
     _C.rl_ratio_cpu(
         is_double(image),
         image.numel(),
@@ -45,7 +53,22 @@ def rl_ratio(
         out.data_ptr(),
         torch.get_num_threads(),
     )
-    return out
+
+
+@operator(
+    "rl_ratio_",
+    "(Tensor image, Tensor(a!) reblurred, Tensor background, float floor, bool add) -> ()",
+)
+def rl_ratio_(
+    image: Tensor, reblurred: Tensor, background: Tensor, floor: float, add: bool
+) -> None:
+    """The ratio in the place of `reblurred`; all contiguous. On the CPU; no derivative."""
+    _ratio(image, reblurred, background, floor, add, reblurred)
+
+
+@register_fake("rl_ratio_")
+def _(image: Tensor, *rest: Any) -> None:
+    pass
 
 
 @register_fake("rl_ratio")
@@ -87,6 +110,12 @@ def rl_update(estimate: Tensor, correction: Tensor, weight: Tensor | None) -> Te
     estimate, correction = estimate.contiguous(), correction.contiguous()
     weight = None if weight is None else weight.contiguous()
     out = on_huge_pages(torch.empty_like(estimate))
+    _update(estimate, correction, weight, out)
+    return out
+
+
+def _update(estimate: Tensor, correction: Tensor, weight: Tensor | None, out: Tensor) -> None:
+    """As _ratio."""
     _C.rl_update_cpu(
         is_double(estimate),
         estimate.numel(),
@@ -96,7 +125,17 @@ def rl_update(estimate: Tensor, correction: Tensor, weight: Tensor | None) -> Te
         out.data_ptr(),
         torch.get_num_threads(),
     )
-    return out
+
+
+@operator("rl_update_", "(Tensor(a!) estimate, Tensor correction, Tensor? weight) -> ()")
+def rl_update_(estimate: Tensor, correction: Tensor, weight: Tensor | None) -> None:
+    """The update in the place of `estimate`; all contiguous. On the CPU; no derivative."""
+    _update(estimate, correction, weight, estimate)
+
+
+@register_fake("rl_update_")
+def _(estimate: Tensor, *rest: Any) -> None:
+    pass
 
 
 @register_fake("rl_update")

@@ -115,6 +115,20 @@ def test_changed_parameter_is_refused(folder: Path, expected: np.ndarray) -> Non
     np.testing.assert_array_equal(result(folder), expected)
 
 
+def test_another_version_does_not_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Ledger.start(tmp_path, {"n_iters": 3}, {"tiles": ((0, 4), (6, 10))})
+    ledger = Ledger(tmp_path)
+    ledger.check({"n_iters": 3})
+    ledger.check_settled({"tiles": ((0, 4), (6, 10))})
+    with pytest.raises(ChangedParameters, match="tiles must be what the output was begun with"):
+        ledger.check_settled({"tiles": ((0, 5), (6, 10))})
+    monkeypatch.setattr("otfuse.__version__", "99")
+    with pytest.raises(ChangedParameters, match="version must be what the output was begun with"):
+        ledger.check({"n_iters": 3})
+    ledger.finish()
+    ledger.check({"n_iters": 3})
+
+
 def test_foreign_output_is_refused(folder: Path) -> None:
     make_volume(folder / "out.zarr")
     with pytest.raises(FileExistsError, match="output exists"):

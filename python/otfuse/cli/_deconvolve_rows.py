@@ -69,7 +69,7 @@ def _restore(
     """One image."""
 
     def read(tile: Tile) -> np.ndarray:
-        return source.read((*place, *tile.slices))
+        return source.read_float32((*place, *tile.slices))
 
     def write(plane: int, block: np.ndarray) -> None:
         file.write(*place, 0, block.transpose(1, 0, 2), plane=plane)

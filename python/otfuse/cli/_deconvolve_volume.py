@@ -12,13 +12,20 @@ import numpy as np
 
 from otfuse.cli import _optics, _psf_input
 from otfuse.cli._errors import UsageError
-from otfuse.cli._memory import give_back_freed
 from otfuse.cli._options import DeconvolveOptions
 from otfuse.cli._report import Report, by_extents, in_time
 from otfuse.cli._restore import describe
 from otfuse.cli._steps import Steps
 from otfuse.cli._volume_place import check_apart, counted, place_of, report_outcome
-from otfuse.cli._volume_settle import CHUNK, COMPRESSION, edges_of, method_of, plan_volume, settle
+from otfuse.cli._volume_settle import (
+    CHUNK,
+    COMPRESSION,
+    edges_of,
+    method_of,
+    places_of,
+    plan_volume,
+    settle,
+)
 from otfuse.io import Saturation, Volume, create_volume, open_volume, provenance
 
 if TYPE_CHECKING:
@@ -70,8 +77,9 @@ def prepare(
 ) -> tuple[DeconvolveOptions, Volume, _optics.JobOptics, list[np.ndarray], dict[str, Any]]:
     """The options as settled, the volume, its optics, a PSF for each channel, the provenance."""
     from otfuse.cli.deconvolve import report_image, set_threads
+    from otfuse.jobs import share_heap
 
-    give_back_freed()
+    share_heap()
     source = open_volume(options.image, axes=options.axes)
     report_image(source, report)
     optics = _optics.choose_optics(options, source)
@@ -183,6 +191,7 @@ def _job(
         return None
     settled = ledger.settled
     plan = plan_volume(options, source, psfs, max(settled["iterations"]), settled["grid"])
+    ledger.check_settled({"tiles": places_of(plan)})
     of_channel = make_restorers(options, psfs, plan, settled, voxel)
     report_plan(options, plan, settled, report)
     scratch = job_folder(options.output) / "scratch"

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from otfuse.cli._report import in_bytes
 from otfuse.io.stack import Stack
 
 _SHARE_OF_FREE = 0.75
-_MMAP_THRESHOLD, _TRIM_THRESHOLD, _LARGE = -3, -1, 1 << 20  # of glibc's mallopt
 _SLACK = 0.9  # of what is planned with, for the allocator
 _BATCH_BYTES = 256e6
 
@@ -103,18 +101,6 @@ def resident() -> int:
     """Bytes of memory that this process has in use."""
     pages = _read("/proc/self/statm").split()
     return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if pages else 0
-
-
-def give_back_freed() -> None:
-    """Have the C library return freed buffers of a megabyte and more to the system at once.
-
-    It would keep what chunks were unpacked into, a quarter of a gigabyte after some tiles, for
-    which no plan has room. Where the library is another than glibc there is nothing to do.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, _LARGE)
-        mallopt(_TRIM_THRESHOLD, _LARGE)
 
 
 def _read(path: str) -> str:

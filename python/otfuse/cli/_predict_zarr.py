@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from otfuse.cli._errors import UsageError
-from otfuse.cli._memory import allowed_memory, give_back_freed
+from otfuse.cli._memory import allowed_memory
 from otfuse.cli._options import parse_memory
 from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._predict_planes import plan_plane, report_planes, restore_plane
@@ -47,12 +47,11 @@ class NetworkTile:
     back: bool  # to the image's range
 
     def __call__(self, tile: Tile, counts: np.ndarray) -> np.ndarray:
-        """The restored tile, float32."""
+        """The restored tile, float32; `counts` are float32, and overwritten."""
         offset, span = np.float32(self.offset), np.float32(self.span)
-        array = np.array(counts, np.float32, order="C")
-        array -= offset
-        array /= span
-        result = np.asarray(self.network.restore(array))
+        counts -= offset
+        counts /= span
+        result = np.asarray(self.network.restore(counts))
         if self.back:
             result *= span
             result += offset
@@ -89,12 +88,12 @@ def predict_zarr(options: PredictOptions) -> None:
     """
     from otfuse.cli.deconvolve import report_image
     from otfuse.cli.predict import load_network, make_record
-    from otfuse.jobs import Job, find_ledger, job_folder, only_run, reopen, run_job
+    from otfuse.jobs import Job, find_ledger, job_folder, only_run, reopen, run_job, share_heap
 
     started, report = time.monotonic(), Report()
     _check(options)
     check_apart("predict", options.image, options.output)
-    give_back_freed()
+    share_heap()
     source = open_volume(options.image, axes=options.axes)
     report_image(source, report)
     network = load_network(options, report)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 CHUNK = (1, 1, 64, 128, 128)  # of the result
 COMPRESSION = "blosc-lz4"  # twice as fast as the best one, for a twentieth more bytes
-# Per voxel of a tile besides the loop and its result: its counts in float32, the result of the last
-# tile, which is being written, and what unpacking and checking the next one takes for a moment.
-# Counts as they are stored, of two tiles, come on top.
-_HELD = 4 + 4 + 8
+# Per voxel of a tile besides the loop and its result: its counts in float32, and those of the
+# next tile or the result of the last one.
+_HELD = 4 + 4
+# Bytes while they are unpacked, as they are and as they are stored; and while they are packed.
+_UNPACKED, _PACKED = 3, 5
 _PILOT = 30  # iterations for which the tile is chosen that decides how many there will be
 _STEP = 32 << 20  # so that the plan does not hang on a few pages more or less
 
@@ -69,8 +71,14 @@ def settle(
         "levels": [asdict(level) for level in levels],
         "means": means,
         "grid": list(plan.grid),
+        "tiles": places_of(plan),
         "iterations": iterations,
     }
+
+
+def places_of(plan: LoopPlan) -> list[Any]:
+    """Where tiles begin, end and are of no use: what a resumed job must find as it was."""
+    return [plan.tiles.starts, plan.tiles.stops, plan.tiles.margin]
 
 
 def _level(options: DeconvolveOptions, source: Volume, channel: int, seen: Survey) -> ChannelLevels:
@@ -124,14 +132,18 @@ def plan_volume(
 
     With `rows` results meet in memory and whole rows of tiles are written, not blocks.
     """
+    from otfuse.jobs.heap import CHUNKS_AT_ONCE
     from otfuse.tiling import plan_loop
     from otfuse.tiling.job_plan import held_bytes
 
+    at_once = _UNPACKED * CHUNKS_AT_ONCE * prod(source.chunks)
+    packed = _PACKED * 4 * prod(map(min, CHUNK, source.shape))
+
     def held(tile: tuple[int, ...]) -> int:
+        unpacked = source.dtype.itemsize * (min(source.layer, tile[0]) * prod(tile[1:]) + at_once)
         if rows:
-            return held_bytes(tile, shape=source.shape[2:], itemsize=source.dtype.itemsize)
-        each = _HELD + 2 * source.dtype.itemsize
-        return each * int(np.prod(tile)) + 12 * int(np.prod(CHUNK))
+            return held_bytes(tile, shape=source.shape[2:]) + unpacked
+        return _HELD * prod(tile) + unpacked + packed
 
     method = method_of(options)
     given = None if options.max_memory is None else parse_memory(options.max_memory)

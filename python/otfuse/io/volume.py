@@ -20,6 +20,8 @@ Span = tuple[int, int]
 Extents = tuple[int, int, int, int, int]
 Fetch = Callable[[tuple[slice, ...]], Any]
 
+_LAYER = 32  # planes, at least
+
 
 class ChunkError(RuntimeError):
     """A chunk that is missing or damaged.
@@ -184,6 +186,35 @@ class Volume(Stack):
             raise ValueError(f"Volume.read: {error}, got extents {self.shape}") from None
         pixels = np.asarray(self.data[region])
         return pixels if pixels.flags.writeable else pixels.copy()
+
+    @property
+    def layer(self) -> int:
+        """Planes that `read_float32` unpacks at a time."""
+        return -(-_LAYER // self.chunks[2]) * self.chunks[2]
+
+    def read_float32(self, region: tuple[Any, ...]) -> np.ndarray:
+        """Pixels of a part of one image, converted layer by layer as they are read.
+
+        Parameters
+        ----------
+        region : (t, c, z, y, x)
+            Two numbers and three slices, as for `read`.
+
+        Returns
+        -------
+        ndarray, float32, C-contiguous, shape (nz, ny, nx)
+
+        Raises
+        ------
+        As `read`.
+        """
+        t, c, planes, rows, columns = region
+        whole = np.empty([part.stop - part.start for part in region[2:]], np.float32)
+        for a in range(planes.start // self.layer * self.layer, planes.stop, self.layer):
+            first, last = max(a, planes.start), min(a + self.layer, planes.stop)
+            there = slice(first - planes.start, last - planes.start)
+            whole[there] = self.read((t, c, slice(first, last), rows, columns))
+        return whole
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(open_volume, self.location, **(self.options or {})), ()

@@ -149,15 +149,19 @@ class VolumeWriter:
             self._group.attrs.put(self._attributes)
 
     def _build(self, level: int, block: Extents | tuple[int, ...]) -> None:
-        """One block, chunk by chunk, so that little of the level below is held at once."""
+        """One block, by chunks of the level below, so that little of it is held at once."""
         step, below = self._steps[level], self.levels[level - 1]
         unit, extents = self._units[level], self.levels[level]
         start = [i * n for i, n in zip(block, unit, strict=True)]
         stop = [min(a + n, e) for a, n, e in zip(start, unit, extents, strict=True)]
         out = np.empty([b - a for a, b in zip(start, stop, strict=True)], self.dtype)
-        chunk = self._arrays[level].chunks
-        for cell in product(*(range(0, n, c) for n, c in zip(out.shape, chunk, strict=True))):
-            ends = [min(a + c, n) for a, c, n in zip(cell, chunk, out.shape, strict=True)]
+        # What becomes of one chunk of the level below, where chunks halve evenly.
+        piece = [
+            c // s if c % s == 0 else c
+            for c, s in zip(self._arrays[level - 1].chunks, step, strict=True)
+        ]
+        for cell in product(*(range(0, n, c) for n, c in zip(out.shape, piece, strict=True))):
+            ends = [min(a + c, n) for a, c, n in zip(cell, piece, out.shape, strict=True)]
             sources = tuple(
                 slice((o + a) * s, min((o + b) * s, n))
                 for o, a, b, s, n in zip(start, cell, ends, step, below, strict=True)

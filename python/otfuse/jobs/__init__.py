@@ -2,6 +2,7 @@
 """Jobs on volumes that survive being killed, on this machine or on many."""
 
 from otfuse.jobs.begin import begin, find_ledger, job_folder, reopen
+from otfuse.jobs.heap import share_heap
 from otfuse.jobs.ledger import ChangedParameters, Ledger
 from otfuse.jobs.lock import OutputInUse, only_run
 from otfuse.jobs.run import Workplace, here, run_job
@@ -23,4 +24,5 @@ __all__ = [
     "only_run",
     "reopen",
     "run_job",
+    "share_heap",
 ]

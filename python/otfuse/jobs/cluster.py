@@ -13,6 +13,7 @@ from pathlib import Path
 import dask
 from distributed import Client, LocalCluster, Worker, WorkerPlugin
 
+from otfuse.jobs.heap import share_heap
 from otfuse.jobs.ledger import Block
 from otfuse.jobs.run import THREADS, Workplace
 from otfuse.jobs.tasks import Failure, Job, TileId
@@ -29,6 +30,7 @@ class _Install(WorkerPlugin):
         self.name, self._payload, self._threads = name, payload, threads
 
     def setup(self, worker: Worker) -> None:
+        share_heap()
         _PAYLOADS[self.name] = self._payload
         if self._threads is not None:
             import torch

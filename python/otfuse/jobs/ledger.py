@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 Block = tuple[int, ...]
-_NAME, _FORMAT = "ledger.jsonl", 1
+_NAME, _FORMAT = "ledger.jsonl", 2
 
 
 class ChangedParameters(ValueError):
@@ -49,7 +49,10 @@ class Ledger:
         complete = text[: text.rfind("\n") + 1]
         lines = [json.loads(line) for line in complete.splitlines()]
         if not lines or lines[0].get("format") != _FORMAT:
-            raise ValueError(f"Ledger: ledger must be of format {_FORMAT}, got {self._path}")
+            raise ValueError(
+                f"Ledger: ledger must be of format {_FORMAT}, got {self._path}; another version "
+                "began this output: let that one finish it, or give --overwrite to begin anew"
+            )
         self.parameters: dict[str, Any] = lines[0]["parameters"]
         self.settled: dict[str, Any] = lines[0]["settled"]
         self.done: dict[Block, str] = {
@@ -71,24 +74,32 @@ class Ledger:
         settled : mapping
             What was found when the job began, and is not to be found anew: JSON can hold it.
         """
-        head = {"format": _FORMAT, "parameters": plain(parameters), "settled": plain(settled)}
+        found, kept = plain(settled), _with_version(parameters)
+        head = {"format": _FORMAT, "parameters": kept, "settled": found}
         (folder / _NAME).write_text(json.dumps(head) + "\n")
 
     def check(self, parameters: Mapping[str, Any]) -> None:
-        """Refuse other parameters than those the job was begun with.
+        """Refuse other parameters than those the job was begun with; of one that is not finished
+        another version too.
 
         Raises
         ------
         ChangedParameters
         """
-        now, before = plain(parameters), self.parameters
-        for name in sorted(now.keys() | before.keys()):
-            if now.get(name) != before.get(name):
-                raise ChangedParameters(
-                    f"jobs: {name} must be what the output was begun with, "
-                    f"{_short(before.get(name))}, got {_short(now.get(name))}; choose another "
-                    "output, or give --overwrite to begin anew"
-                )
+        now = _with_version(parameters)
+        if self.finished:
+            now["version"] = self.parameters.get("version")
+        _compare(self.parameters, now)
+
+    def check_settled(self, found: Mapping[str, Any]) -> None:
+        """Refuse to go on where what was settled is now found otherwise.
+
+        Raises
+        ------
+        ChangedParameters
+        """
+        now = plain(found)
+        _compare({name: self.settled.get(name) for name in now}, now)
 
     def record(self, block: Block, checksum: str) -> None:
         """Note that a block is in the store."""
@@ -113,6 +124,22 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """The same as JSON gives it back."""
     found: dict[str, Any] = json.loads(json.dumps(values, default=str, sort_keys=True))
     return found
+
+
+def _with_version(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    from otfuse import __version__
+
+    return plain({**parameters, "version": __version__})
+
+
+def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for name in sorted(now.keys() | before.keys()):
+        if now.get(name) != before.get(name):
+            raise ChangedParameters(
+                f"jobs: {name} must be what the output was begun with, "
+                f"{_short(before.get(name))}, got {_short(now.get(name))}; choose another "
+                "output, or give --overwrite to begin anew"
+            )
 
 
 def _short(value: Any) -> str:

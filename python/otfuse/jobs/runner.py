@@ -138,4 +138,4 @@ class Runner:
         for tile in self._tiles_of[block]:
             self._blocks_of[tile].discard(block)
             if not self._blocks_of[tile]:
-                self._job.part(tile).unlink(missing_ok=True)
+                self._job.release(tile)

@@ -160,8 +160,7 @@ def plan(
     if max_memory is not None and need > max_memory:
         _checks.at_least(_NAME, "max_memory", max_memory, 1)
         _check_tileable(need, max_memory, psf, boundary, acceleration)
-        itemsize = getattr(torch, name).itemsize
-        loop, parts = _tiled(extents, psf, itemsize, max_memory, need, method)
+        loop, parts = _tiled(extents, psf, max_memory, need, method)
         grid, n_tiles = loop.grid, len(loop.tiles)
         tile, overlap = loop.tiles.tile, loop.tiles.overlap
     seconds = None
@@ -195,13 +194,12 @@ def measure_rate(shape: Sequence[int] = (64, 256, 256), *, n_iters: int = 3) -> 
 def _tiled(
     shape: Extents,
     psf: Any,
-    itemsize: int,
     max_memory: int,
     need: int,
     method: dict[str, Any],
 ) -> tuple[LoopPlan, dict[str, int]]:
     """The tiles of an image that does not fit, and the bytes of working through them."""
-    held = partial(held_bytes, shape=shape, itemsize=itemsize)
+    held = partial(held_bytes, shape=shape)
     try:
         loop = plan_loop(shape, psf, max_bytes=max_memory, extra_bytes=held, **method)
     except ValueError as error:
@@ -213,21 +211,19 @@ def _tiled(
     return loop, {"iterations": work, "tiles read and blended": held(loop.tiles.tile)}
 
 
-def held_bytes(tile: Sequence[int], *, shape: Sequence[int], itemsize: int) -> int:
+def held_bytes(tile: Sequence[int], *, shape: Sequence[int]) -> int:
     """Memory of streaming tiles, besides the work on one.
 
-    There are the next tile as it was read, this one in float32, its weights, and rows of tiles:
+    There are the next tile and this one in float32, its weights, and rows of tiles:
     one being blended and, where there are several, the one before being written.
 
     Parameters
     ----------
     tile, shape : sequence of int
         Extents of a tile and of the image.
-    itemsize : int
-        Bytes of a voxel of the image.
     """
     rows = 4 * tile[0] * math.prod(shape[1:])
-    return math.prod(tile) * (itemsize + 4 + 4) + rows * (2 if tile[0] < shape[0] else 1)
+    return 12 * math.prod(tile) + rows * (2 if tile[0] < shape[0] else 1)
 
 
 def _dtype_name(dtype: Any) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -51,19 +52,24 @@ class TiledLoop:
         tile : Tile
             Of the plan.
         counts : ndarray, shape tile.shape
-            Negative values count as 0.
+            Negative values count as 0. Overwritten if they are float32.
 
         Raises
         ------
         ValueError  if a value is not finite.
         """
-        image = torch.from_numpy(np.array(counts, np.float32, order="C"))
-        if np.asarray(counts).dtype.kind == "f":  # the check takes as much memory as the tile
+        image = torch.from_numpy(np.asarray(counts, np.float32, order="C"))
+        low, high = map(float, image.aminmax())
+        if not math.isfinite(low) or not math.isfinite(high):
             _checks.finite_values(_NAME, "image", image)
-        hidden = None if self.saturation is None else image >= self.saturation
-        image.sub_(self.dark).clamp_(min=0)
+        limit = self.saturation
+        hidden = image >= limit if limit is not None and high >= limit else None
+        if self.dark != 0:
+            image.sub_(self.dark)
+        if low < self.dark:
+            image.clamp_(min=0)
         if hidden is not None:
-            image[hidden] = -1
+            image.masked_fill_(hidden, -1)
         return np.asarray(self.loop(image, *self.plan.estimate_window(tile)))
 
 
@@ -142,7 +148,7 @@ def richardson_lucy(
         acceleration=acceleration,
         back_projector=back_projector is not None,
         tv=tv > 0,
-        extra_bytes=partial(held_bytes, shape=shape[-ndim:], itemsize=image.dtype.itemsize),
+        extra_bytes=partial(held_bytes, shape=shape[-ndim:]),
     )
     result = np.empty(shape, np.float32) if out is None else out
     dark = 0.0 if offset is None else float(offset)
@@ -157,8 +163,10 @@ def richardson_lucy(
     for index in np.ndindex(shape[:-ndim]):
 
         def read(tile: Tile, index: tuple[int, ...] = index) -> np.ndarray:
-            counts = np.asarray(image[(*index, *tile.slices)])
-            return np.maximum(counts.astype(np.float32) - dark, 0) if dark else counts
+            counts = np.array(image[(*index, *tile.slices)], np.float32, order="C")
+            if dark:
+                np.maximum(np.subtract(counts, dark, out=counts), 0, out=counts)
+            return counts
 
         mean, brightest = observed_mean(read, plan.tiles, saturation)
         count = n_iters

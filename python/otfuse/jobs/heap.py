@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the memory that chunks are unpacked into costs: bounded, and used again."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+_ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1  # of glibc's mallopt
+_LARGE = 32 << 20  # what is larger is mapped, and unmapped when it is freed
+CHUNKS_AT_ONCE = 4  # that are read and unpacked at the same time
+
+
+def share_heap() -> None:
+    """Have all threads of this process take the buffers of chunks from one heap.
+
+    With a heap of its own each thread keeps what it has freed, a quarter of a gigabyte in all
+    after some tiles; given back to the system at once, every chunk pays for fresh pages, which
+    takes twice as long as reading and writing it. Where the C library is another than glibc only
+    the number of chunks at a time is set. Call it before the first chunk is read.
+    """
+    import zarr
+
+    zarr.config.set({"async.concurrency": CHUNKS_AT_ONCE})
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(_ARENA_MAX, 1)
+        mallopt(_MMAP_THRESHOLD, _LARGE)
+        mallopt(_TRIM_THRESHOLD, _LARGE)

@@ -132,7 +132,7 @@ def test_provenance(predict: Predict, rng: np.random.Generator) -> None:
 
 def test_memory_decides_the_tiles(predict: Predict, rng: np.random.Generator) -> None:
     from otfuse.cli._memory import resident
-    from otfuse.cli._predict_volume import _work_bytes, plan_volume
+    from otfuse.cli._predict_volume import plan_volume, volume_bytes
 
     def plan(n_bytes: int):
         return plan_volume((200, 1024, 1024), max_memory=f"{n_bytes + resident()}B")
@@ -140,7 +140,7 @@ def test_memory_decides_the_tiles(predict: Predict, rng: np.random.Generator) ->
     assert len(plan(20 << 30)) == 1
     small = plan(1 << 30)
     assert len(small) > 1
-    assert _work_bytes(small.tile, small.shape) <= 1 << 30
+    assert volume_bytes(small.tile, small.shape) <= 1 << 30
     # Two gigabytes, a fifth of them for the program: less than a quarter is computed twice.
     computed = sum(np.prod(tile.shape) for tile in plan(1600 << 20))
     assert computed < 1.25 * 200 * 1024 * 1024
@@ -213,7 +213,15 @@ def test_projection(predict: Predict, rng: np.random.Generator) -> None:
     found = re.search(r"predict     about [\d.]+ \S+ with rln for 2 tiles of 6 x 20 x 33", done.out)
     assert found, done.out
     assert re.search(r"at [\d.]+ million voxels a second, measured now", done.out)
+    assert "overlap 40 where cut" in done.out
     assert "with rln" not in predict("info", image).out
+
+
+def test_projection_of_planes(predict: Predict, rng: np.random.Generator) -> None:
+    image = save(predict.folder / "in.tif", beads(rng, 1, 2, 3, 40, 33))
+    done = predict("info", image, "--model", "mrbcr")
+    assert done.code == 0, done.err
+    assert re.search(r"about [\d.]+ \S+ with mrbcr for 6 tiles of 40 x 33, overlap 64", done.out)
 
 
 def test_projection_rejects(predict: Predict, rng: np.random.Generator) -> None:
@@ -223,7 +231,7 @@ def test_projection_rejects(predict: Predict, rng: np.random.Generator) -> None:
     assert "at least 2 voxels along z, y and x" in done.err
     done = predict("info", flat, "--model", "unet")
     assert done.code == 2
-    assert "--model must be one of rln, got 'unet'" in done.err
+    assert "--model must be one of mrbcr, rln, got 'unet'" in done.err
 
 
 def test_volumes_into_zarr(predict: Predict, rng: np.random.Generator) -> None:

@@ -79,7 +79,6 @@ def volumes(capsys: pytest.CaptureFixture[str], tmp_path: Path, one_thread: None
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if there were memory for little."""
     monkeypatch.setattr(_volume_settle, "allowed_memory", lambda given: 11 << 20)
-    monkeypatch.setattr(_volume_settle, "_STEP", 1)
 
 
 def test_restores_a_volume_by_tiles(volumes: Volumes, small_tiles: None) -> None:
@@ -144,7 +143,10 @@ def test_bad_chunk_is_reported(volumes: Volumes, small_tiles: None) -> None:
     [
         (("--acceleration", "biggs"), "--acceleration must be shb or none where an OME-Zarr"),
         (("--boundary", "circular"), "--boundary must be extended where an OME-Zarr"),
-        (("--dtype", "uint16"), "--dtype must be float32 where an OME-Zarr"),
+        (
+            ("--stop", "gradient-consensus", "--gain", "1", "--offset", "100"),
+            "--stop must be none, idiv or held-out where an OME-Zarr",
+        ),
         (("--local-cluster", "0"), "--local-cluster must be at least 1"),
         (("--local-cluster", "2", "--scheduler", "tcp://a:1"), "--scheduler must be left away"),
         (("--max-memory", "1kB"), "memory must hold a tile besides the program itself"),

@@ -88,6 +88,24 @@ def test_dtypes_are_kept(tmp_path: Path, dtype: str) -> None:
     np.testing.assert_array_equal(back, data)
 
 
+@pytest.mark.parametrize("target", ["b.zarr", "b.tif"])
+def test_integers(run: CommandLine, image: tuple[Path, np.ndarray], target: str) -> None:
+    path, data = image
+    done = run("convert", path, run.folder / target, "--dtype", "uint16")
+    assert done.code == 0, done.err
+    assert done.out.count("stored multiplied by") == 2
+    factors = 65535 / data.max(axis=(0, 2, 3, 4)).astype(np.float64)[:, None, None, None]
+    np.testing.assert_array_equal(
+        open_volume(run.folder / target).read(), np.rint(data * factors).astype(np.uint16)
+    )
+    write_stack(run.folder / "n.tif", data - data.max())
+    negative = open_volume(run.folder / "n.tif")
+    with pytest.raises(ValueError, match="must be finite and not negative for uint8"):
+        convert(negative, run.folder / ("n" + target), dtype="uint8")
+    with pytest.raises(ValueError, match="dtype must be one of uint16, uint8, got 'int8'"):
+        convert(negative, run.folder / ("n" + target), dtype="int8")
+
+
 def test_shards_and_other_chunks(run: CommandLine) -> None:
     data = numbers((1, 2, 8, 40, 40))
     fill(run.folder / "a.zarr", data, chunks=(1, 1, 8, 40, 40))

@@ -140,7 +140,7 @@ def test_all_tiles_stop_together(stop: str) -> None:
     loop = RichardsonLucyTile(PSF, boxes.grid, n_iters=count, mean=mean, **options)
     restore = TiledLoop(boxes, loop)
     expected = np.concatenate(
-        list(blend(plan, (restore(t, image[t.slices]) for t in plan), window="smooth"))
+        list(blend(plan, (restore(t, image[t.slices].copy()) for t in plan), window="smooth"))
     )
     np.testing.assert_array_equal(stopped, expected)
 

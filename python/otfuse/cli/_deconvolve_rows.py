@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -12,8 +14,10 @@ from otfuse.cli._deconvolve_volume import make_restorers, prepare, report_plan
 from otfuse.cli._options import DeconvolveOptions
 from otfuse.cli._report import Report, in_time, number
 from otfuse.cli._steps import Steps
+from otfuse.cli._volume_place import ENOUGH
+from otfuse.cli._volume_preview import check_previews, write_volume_previews
 from otfuse.cli._volume_settle import plan_volume, settle
-from otfuse.io import RowFile, Volume, Written, check_target, write_rows
+from otfuse.io import RowFile, Volume, Written, check_target, convert, open_volume, write_rows
 from otfuse.tiling import Tile, TiledLoop
 from otfuse.tiling.richardson_lucy import restore_image
 
@@ -34,7 +38,10 @@ def deconvolve_rows(options: DeconvolveOptions, *, introduced: bool = False) -> 
     """
     started, report, first = time.monotonic(), Report(), Report(shown=not introduced)
     options, source, optics, psfs, record = prepare(options, first)
-    check_target(options.output, overwrite=options.overwrite, n_bytes=4 * source.data.size)
+    as_integers = options.dtype != "float32"
+    each = 4 + np.dtype(options.dtype).itemsize * as_integers
+    check_target(options.output, overwrite=options.overwrite, n_bytes=each * source.data.size)
+    check_previews(options, source.shape[1])
     settled = settle(options, source, psfs, optics.voxel, first, rows=True)
     count = max(settled["iterations"])
     plan = plan_volume(options, source, psfs, count, settled["grid"], rows=True)
@@ -43,23 +50,36 @@ def deconvolve_rows(options: DeconvolveOptions, *, introduced: bool = False) -> 
     nt, nc = source.shape[:2]
     written: list[Written] = []
     source.voxel = optics.voxel
-    with (
-        write_rows(
-            options.output,
-            source.shape,
-            like=source,
-            provenance=record,
-            overwrite=options.overwrite,
-            written=written,
-        ) as file,
-        Steps(nt * nc * len(plan.tiles), "tiles") as steps,
-    ):
-        for t, c in np.ndindex(nt, nc):
-            _restore(restorers[c], source, (t, c), file, steps)
-    kind = {"imagej": "ImageJ TIFF", "ome": "OME-TIFF"}[written[0].kind]
-    report.row("result", f"{options.output}: float32, {kind}, written by tiles")
+    with tempfile.TemporaryDirectory(dir=options.output.parent) as folder:
+        work = Path(folder) / "float.ome.tif" if as_integers else options.output
+        with (
+            write_rows(
+                work,
+                source.shape,
+                like=source,
+                provenance=None if as_integers else record,
+                overwrite=options.overwrite,
+                written=written,
+            ) as file,
+            Steps(nt * nc * len(plan.tiles), "tiles") as steps,
+        ):
+            for t, c in np.ndindex(nt, nc):
+                _restore(restorers[c], source, (t, c), file, steps)
+        notes = written[0].notes
+        if as_integers:
+            notes = convert(
+                open_volume(work),
+                options.output,
+                dtype=options.dtype,
+                provenance=record,
+                overwrite=options.overwrite,
+                max_bytes=ENOUGH,
+            )
+    kind = open_volume(options.output).format
+    report.row("result", f"{options.output}: {options.dtype}, {kind}, written by tiles")
     report.notes([f"highest value {number(top)}" for top in written[0].highest])
-    report.notes(list(written[0].notes))
+    report.notes(list(notes))
+    write_volume_previews(options, source, optics.voxel, report)
     report.row("time", in_time(time.monotonic() - started))
 
 

@@ -16,7 +16,15 @@ from otfuse.cli._options import DeconvolveOptions
 from otfuse.cli._report import Report, by_extents, in_time
 from otfuse.cli._restore import describe
 from otfuse.cli._steps import Steps
-from otfuse.cli._volume_place import check_apart, counted, place_of, report_outcome
+from otfuse.cli._volume_place import (
+    check_apart,
+    counted,
+    find_job,
+    place_of,
+    report_outcome,
+    store_result,
+)
+from otfuse.cli._volume_preview import check_previews, write_volume_previews
 from otfuse.cli._volume_settle import (
     CHUNK,
     COMPRESSION,
@@ -47,28 +55,27 @@ def deconvolve_volume(options: DeconvolveOptions) -> None:
     options : DeconvolveOptions
         Checked.
     """
-    from otfuse.jobs import find_ledger, only_run
+    from otfuse.jobs import only_run, run_job
 
     started, report = time.monotonic(), Report()
     options, source, optics, psfs, record = prepare(options, report)
     check_apart("deconvolve", options.image, options.output)
     with only_run(options.output) as lock:
-        ledger = find_ledger(options.output, overwrite=options.overwrite)
+        work, ledger = find_job(options)
         if ledger is None:
+            check_previews(options, source.shape[1])
             settled = settle(options, source, psfs, optics.voxel, report)
-            ledger = _begin(options, source, optics.voxel, record, settled)
+            ledger = _begin(work, source, optics.voxel, record, settled)
         else:
             ledger.check(record["parameters"])
             report.row("resumed", f"{len(ledger.done)} blocks are written")
-        job = _job(options, source, psfs, optics.voxel, ledger, report)
-        if job is None:
-            report.row("result", f"{options.output}: complete already, nothing was left to do")
-            return
-        with place_of(options, job, report) as place, Steps(len(job.tiles()), "tiles") as steps:
-            from otfuse.jobs import run_job
-
-            outcome = run_job(job, ledger, lock, place, counted(steps), record)
-    report_outcome(outcome, options.output, report, "deconvolve")
+        job = _job(options, work, source, psfs, optics.voxel, ledger, report)
+        if job is not None:
+            with place_of(options, job, report) as place, Steps(len(job.tiles()), "tiles") as steps:
+                outcome = run_job(job, ledger, lock, place, counted(steps), record)
+            report_outcome(outcome, options.output, report, "deconvolve")
+        store_result(options, work, source, record, report)
+    write_volume_previews(options, source, optics.voxel, report)
     report.row("time", in_time(time.monotonic() - started))
 
 
@@ -114,8 +121,6 @@ def _rules(options: DeconvolveOptions) -> tuple[tuple[str, str, bool, Any], ...]
         ("--acceleration", "shb or none", options.acceleration == "biggs", options.acceleration),
         ("--boundary", "extended", options.boundary != "extended", options.boundary),
         ("--stop", "none, idiv or held-out", options.stop == "gradient-consensus", options.stop),
-        ("--dtype", "float32", options.dtype != "float32", options.dtype),
-        ("--preview", "left away", options.preview is not None, options.preview),
     )
 
 
@@ -151,7 +156,7 @@ def _record(
 
 
 def _begin(
-    options: DeconvolveOptions,
+    work: Path,
     source: Volume,
     voxel: Any,
     record: dict[str, Any],
@@ -160,7 +165,7 @@ def _begin(
     from otfuse.jobs import begin
 
     return begin(
-        options.output,
+        work,
         lambda path: create_volume(
             path,
             source.shape,
@@ -177,6 +182,7 @@ def _begin(
 
 def _job(
     options: DeconvolveOptions,
+    work: Path,
     source: Volume,
     psfs: list[np.ndarray],
     voxel: Any,
@@ -186,15 +192,16 @@ def _job(
     """The job as it was settled; None if it is done."""
     from otfuse.jobs import Job, job_folder, reopen
 
-    target = reopen(options.output, ledger)
+    target = reopen(work, ledger)
     if target is None:
+        report.row("tiles", "complete already, nothing was left to do")
         return None
     settled = ledger.settled
     plan = plan_volume(options, source, psfs, max(settled["iterations"]), settled["grid"])
     ledger.check_settled({"tiles": places_of(plan)})
     of_channel = make_restorers(options, psfs, plan, settled, voxel)
     report_plan(options, plan, settled, report)
-    scratch = job_folder(options.output) / "scratch"
+    scratch = job_folder(work) / "scratch"
     return Job(source, target, scratch, plan.tiles, tuple(of_channel * source.shape[0]))
 
 

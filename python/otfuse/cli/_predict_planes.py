@@ -17,6 +17,7 @@ from otfuse.io import Stack
 if TYPE_CHECKING:
     from otfuse.tiling import TilePlan
 
+PLANE_BYTES = 64  # of a pixel of the plane at hand, scaled, cut into tiles and blended
 _MULTIPLE, _SMALLEST = 4, 16
 _BATCH_PIXELS = 512 * 512
 # Shares of pixels left below 0 and above 1 by `--normalize percentile`.
@@ -38,7 +39,7 @@ def predict_planes(
         Told the plan, and with `--verbose` how much tiles show.
     """
     nt, nc, nz, *extents = stack.data.shape
-    plan = plan_plane(options, extents)
+    plan = plan_plane("predict", extents, options.tile, options.overlap)
     report_planes(options, plan, nt * nc * nz, report)
     seams: list[float] = []
     with Steps(nt * nc * nz, "planes") as steps:
@@ -58,16 +59,16 @@ def predict_planes(
         )
 
 
-def plan_plane(options: PredictOptions, extents: Sequence[int]) -> TilePlan:
+def plan_plane(command: str, extents: Sequence[int], tile: int, overlap: int) -> TilePlan:
     """Tiles of each plane, (ny, nx)."""
     from otfuse.tiling import plan_tiles
 
-    if min(extents) < _SMALLEST or options.tile < _SMALLEST:
+    if min(extents) < _SMALLEST or tile < _SMALLEST:
         raise UsageError(
-            f"predict: image and --tile must have at least {_SMALLEST} pixels along y and x, got "
-            f"{by_extents(tuple(extents))} and {options.tile}"
+            f"{command}: image and --tile must have at least {_SMALLEST} pixels along y and x, got "
+            f"{by_extents(tuple(extents))} and {tile}"
         )
-    return plan_tiles(extents, options.tile, options.overlap, multiple=_MULTIPLE)
+    return plan_tiles(extents, tile, overlap, multiple=_MULTIPLE)
 
 
 def report_planes(options: PredictOptions, plan: TilePlan, n_planes: int, report: Report) -> None:

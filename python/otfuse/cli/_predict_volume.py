@@ -117,7 +117,7 @@ def _tiled(
         max_memory=options.max_memory,
         gpu=_gpu_of(network),
     )
-    need = _work_bytes(plan.tile, plan.shape)
+    need = volume_bytes(plan.tile, plan.shape)
     ty, tz, tx = plan.tile
     report.row(
         "plan",
@@ -221,7 +221,7 @@ def plan_volume(
 
     def cost(tile: Sequence[int]) -> int:
         """Shares of the GPU's memory count as such shares of the main one."""
-        here = _work_bytes(tile, shape)
+        here = volume_bytes(tile, shape)
         return here if gpu is None else max(here, gpu.need(tile) * allowed // max(1, gpu.free))
 
     try:
@@ -260,7 +260,7 @@ def _plan_of_tile(
         multiple=MULTIPLE,
         margin=[margin * cut for cut in is_cut],
     )
-    need = _work_bytes(plan.tile, shape)
+    need = volume_bytes(plan.tile, shape)
     if need > allowed:
         raise UsageError(
             f"predict: memory must not exceed {in_bytes(allowed)}, got a plan of "
@@ -274,7 +274,7 @@ def _plan_of_tile(
     return plan
 
 
-def _work_bytes(tile: Sequence[int], shape: Sequence[int]) -> int:
+def volume_bytes(tile: Sequence[int], shape: Sequence[int]) -> int:
     """Memory of working through tiles (y, z, x): two read, one result, rows blended and written."""
     from otfuse.functional import rln_bytes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +14,18 @@ from otfuse.cli._errors import UsageError
 from otfuse.cli._memory import allowed_memory
 from otfuse.cli._options import parse_memory
 from otfuse.cli._predict_options import PredictOptions
-from otfuse.cli._predict_planes import plan_plane, report_planes, restore_plane
+from otfuse.cli._predict_planes import PLANE_BYTES, plan_plane, report_planes, restore_plane
 from otfuse.cli._predict_volume import check_network, plan_volume
 from otfuse.cli._report import Report, by_extents, in_bytes, in_time
 from otfuse.cli._steps import Steps
-from otfuse.cli._volume_place import check_apart, counted, place_of, report_outcome
+from otfuse.cli._volume_place import (
+    check_apart,
+    counted,
+    find_job,
+    place_of,
+    report_outcome,
+    store_result,
+)
 from otfuse.cli._volume_settle import CHUNK, COMPRESSION
 from otfuse.io import Volume, create_volume, open_volume, streamed_percentiles
 
@@ -33,8 +41,8 @@ _NOT_PARAMETERS = (
 
 
 # Bytes for a voxel of a tile of whole planes: counts of it and of the next, the result of it and of
-# the last; and for a pixel of the plane at hand, scaled, cut into tiles and blended.
-_HELD, _OF_A_PLANE = 16, 64
+# the last.
+_HELD = 16
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ def predict_zarr(options: PredictOptions) -> None:
     """
     from otfuse.cli.deconvolve import report_image
     from otfuse.cli.predict import load_network, make_record
-    from otfuse.jobs import Job, find_ledger, job_folder, only_run, reopen, run_job, share_heap
+    from otfuse.jobs import Job, job_folder, only_run, reopen, run_job, share_heap
 
     started, report = time.monotonic(), Report()
     _check(options)
@@ -103,34 +111,30 @@ def predict_zarr(options: PredictOptions) -> None:
     typed = {k: v for k, v in asdict(options).items() if k not in _NOT_PARAMETERS}
     parameters = {**record["parameters"], "options": typed}
     with only_run(options.output) as lock:
-        ledger = find_ledger(options.output, overwrite=options.overwrite)
+        work, ledger = find_job(options)
         if ledger is None:
-            ledger = _begin(options, source, parameters)
+            ledger = _begin(options, work, source, parameters)
         else:
             ledger.check(parameters)
             report.row("resumed", f"{len(ledger.done)} blocks are written")
-        target = reopen(options.output, ledger)
+        target = reopen(work, ledger)
         if target is None:
-            report.row("result", f"{options.output}: complete already, nothing was left to do")
-            return
-        plan = _restored_plan(ledger)
-        report.row("plan", f"{len(plan)} tiles of {by_extents(plan.tile)} (z, y, x)")
-        tiles = _restorers(options, network, source, ledger, report)
-        job = Job(source, target, job_folder(options.output) / "scratch", plan, tiles)
-        with place_of(options, job, report) as place, Steps(len(job.tiles()), "tiles") as steps:
-            outcome = run_job(job, ledger, lock, place, counted(steps), record)
-    report_outcome(outcome, options.output, report, "predict")
+            report.row("tiles", "complete already, nothing was left to do")
+        else:
+            plan = _restored_plan(ledger)
+            report.row("plan", f"{len(plan)} tiles of {by_extents(plan.tile)} (z, y, x)")
+            tiles = _restorers(options, network, source, ledger, report)
+            job = Job(source, target, job_folder(work) / "scratch", plan, tiles)
+            with place_of(options, job, report) as place, Steps(len(job.tiles()), "tiles") as steps:
+                outcome = run_job(job, ledger, lock, place, counted(steps), record)
+            report_outcome(outcome, options.output, report, "predict")
+        store_result(options, work, source, record, report)
     report.row("time", in_time(time.monotonic() - started))
 
 
 def _check(options: PredictOptions) -> None:
-    rules = (
-        ("--stitch", "linear", options.stitch != "linear", options.stitch),
-        ("--dtype", "float32", options.dtype != "float32", options.dtype),
-    )
-    for name, rule, broken, value in rules:
-        if broken:
-            raise UsageError(f"predict: {name} must be {rule} for an OME-Zarr, got {value}")
+    if options.stitch != "linear":
+        raise UsageError(f"predict: --stitch must be linear for an OME-Zarr, got {options.stitch}")
 
 
 def _restorers(
@@ -143,22 +147,25 @@ def _restorers(
             for offset, span in ledger.settled["scales"]
         )
     nt, nc, nz, *extents = source.shape
-    plan = plan_plane(options, extents)
+    plan = plan_plane("predict", extents, options.tile, options.overlap)
     report_planes(options, plan, nt * nc * nz, report)
     return (PlanesTile(network, options, plan),) * (nt * nc)
 
 
-def _begin(options: PredictOptions, source: Volume, parameters: dict[str, Any]) -> Ledger:
+def _begin(
+    options: PredictOptions, work: Path, source: Volume, parameters: dict[str, Any]
+) -> Ledger:
     """Choose tiles and find the scale of each image, once for all runs."""
     from otfuse.jobs import begin
 
     if options.model == "rln":
         plan, scales = _plan_of_rln(options, source), _scales_of_rln(source)
     else:
-        plan_plane(options, source.shape[3:])  # refuses what is too small before anything is made
+        # Refuses what is too small before anything is made.
+        plan_plane("predict", source.shape[3:], options.tile, options.overlap)
         plan, scales = _slabs(options, source), []
     return begin(
-        options.output,
+        work,
         lambda path: create_volume(
             path, source.shape, np.float32, like=source, chunks=CHUNK, compression=COMPRESSION
         ),
@@ -198,13 +205,13 @@ def _slabs(options: PredictOptions, source: Volume) -> TilePlan:
     nz, ny, nx = source.shape[2:]
     given = options.max_memory
     room = allowed_memory(None if given is None else parse_memory(given, "predict"))
-    allowed = room - _OF_A_PLANE * ny * nx
+    allowed = room - PLANE_BYTES * ny * nx
     depth = CHUNK[2]
     while depth > 1 and _HELD * depth * ny * nx > allowed:
         depth //= 2
     if _HELD * ny * nx > allowed:
         raise UsageError(
-            f"predict: memory must hold a plane, {in_bytes((_HELD + _OF_A_PLANE) * ny * nx)}, "
+            f"predict: memory must hold a plane, {in_bytes((_HELD + PLANE_BYTES) * ny * nx)}, "
             f"besides the program itself, got {in_bytes(max(0, room))} for it; give a larger "
             "--max-memory"
         )

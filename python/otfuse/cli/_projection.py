@@ -1,65 +1,84 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How long a network would take for a file, from a rate measured here and now."""
+"""What a network would take for a file: tiles, memory, time by a rate measured here and now."""
 
 from __future__ import annotations
 
 import time
 from math import prod
+from typing import TYPE_CHECKING, Any
 
 from otfuse.cli._errors import UsageError
-from otfuse.cli._predict_volume import plan_volume
-from otfuse.cli._report import Report, by_extents, in_time
+from otfuse.cli._models import Model, find_model, resolve
+from otfuse.cli._predict_planes import PLANE_BYTES, plan_plane
+from otfuse.cli._predict_volume import plan_volume, volume_bytes
+from otfuse.cli._report import Report, by_extents, in_bytes, in_time
 from otfuse.io import Stack
 
-MODELS = ("rln",)
-_EXTENTS = (64, 128, 128)
+if TYPE_CHECKING:
+    from otfuse.tiling import TilePlan
+
+# What the rate is measured on, by the axes of what a network restores.
+_EXTENTS = {2: (4, 128, 128), 3: (64, 128, 128)}
 _ROUNDS = 3
 
 
-def report_projection(model: str, stack: Stack, report: Report) -> None:
-    """Print the time and the tiles of restoring a stack.
+def report_projection(name: str, stack: Stack, report: Report) -> None:
+    """Print time, tiles and memory of restoring a stack.
 
     Parameters
     ----------
-    model : str
-        One of `MODELS`.
+    name : str
+        Of a model.
     stack : Stack
     report : Report
 
     Raises
     ------
-    UsageError  if the model is none of those, or the volume does not fit.
+    UsageError  if there is no such model, or it cannot restore the stack.
     """
-    if model not in MODELS:
-        raise UsageError(f"info: --model must be one of {', '.join(MODELS)}, got {model!r}")
-    nt, nc, *extents = stack.data.shape
-    if min(extents) < 2:
-        raise UsageError(
-            f"info: file must have at least 2 voxels along z, y and x for {model}, got "
-            f"{by_extents(tuple(extents))}"
-        )
-    plan = plan_volume(extents)
-    ty, tz, tx = plan.tile
-    computed = nt * nc * sum(prod(tile.shape) for tile in plan)
-    rate = measured_rate()
+    model = find_model("info", name)
+    plan, tile, need = (
+        _of_volumes(name, model, stack) if model.ndim == 3 else _of_planes(model, stack)
+    )
+    images = prod(stack.data.shape[: 5 - plan.ndim])
+    computed = images * sum(prod(tile.shape) for tile in plan)
+    rate = measured_rate(model)
     report.row(
         "predict",
-        f"about {in_time(computed / rate)} with {model} for {nt * nc * len(plan)} tiles of "
-        f"{by_extents((tz, ty, tx))}, at {rate / 1e6:.2f} million voxels a second, measured now",
+        f"about {in_time(computed / rate)} with {name} for {images * len(plan)} tiles of "
+        f"{by_extents(tile)}, overlap {model.overlap} where cut, {in_bytes(need)}, at "
+        f"{rate / 1e6:.2f} million voxels a second, measured now",
     )
 
 
-def measured_rate() -> float:
-    """Voxels a second of RLN on a volume of 64 x 128 x 128, the best of three."""
+def _of_volumes(name: str, model: Model, stack: Stack) -> tuple[TilePlan, tuple[int, ...], int]:
+    """Tiles of a volume, their extents (z, y, x), and the bytes that they take."""
+    extents = stack.data.shape[2:]
+    if min(extents) < 2:
+        raise UsageError(
+            f"info: file must have at least 2 voxels along z, y and x for {name}, got "
+            f"{by_extents(tuple(extents))}"
+        )
+    plan = plan_volume(extents, overlap=model.overlap)
+    ty, tz, tx = plan.tile
+    return plan, (tz, ty, tx), volume_bytes(plan.tile, plan.shape)
+
+
+def _of_planes(model: Model, stack: Stack) -> tuple[TilePlan, tuple[int, ...], int]:
+    """Tiles of a plane, their extents, and the bytes that a plane takes."""
+    plan = plan_plane("info", stack.data.shape[3:], model.tile, model.overlap)
+    return plan, next(iter(plan)).shape, PLANE_BYTES * prod(plan.shape)
+
+
+def measured_rate(model: Model) -> float:
+    """Voxels a second of a network that nobody trained, the best of three."""
     import torch
 
-    from otfuse.nn import RLN
-
-    network, best = RLN().eval(), float("inf")
-    volume = torch.rand(_EXTENTS)
-    network.restore(volume)
+    network: Any = resolve(model.network)().eval()
+    images, best = torch.rand(_EXTENTS[model.ndim]), float("inf")
+    network.restore(images)
     for _ in range(_ROUNDS):
         start = time.perf_counter()
-        network.restore(volume)
+        network.restore(images)
         best = min(best, time.perf_counter() - start)
-    return prod(_EXTENTS) / best
+    return images.numel() / best

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 from otfuse.cli._errors import JobError, UsageError
 from otfuse.cli._report import Report
 from otfuse.cli._steps import Steps
+from otfuse.cli._volume_settle import CHUNK, COMPRESSION
+from otfuse.io import Volume, convert, open_volume
 from otfuse.io.zarr_store import local_path
 
 if TYPE_CHECKING:
-    from otfuse.jobs import Job, Outcome
+    from otfuse.jobs import Job, Ledger, Outcome
+
+ENOUGH = 128 << 20  # bytes to turn results into integers with
 
 
 def check_apart(command: str, image: Path | str, output: Path) -> None:
@@ -72,7 +76,7 @@ def counted(steps: Steps) -> Callable[[int, int], None]:
 
 
 def report_outcome(outcome: Outcome, output: Any, report: Report, command: str) -> None:
-    """Print what was written, or what failed.
+    """Print what failed, if anything did.
 
     Raises
     ------
@@ -90,4 +94,50 @@ def report_outcome(outcome: Outcome, output: Any, report: Report, command: str) 
             f"{command}: {len(outcome.failures)} tiles failed and {len(outcome.missing)} blocks "
             f"of {output} are missing; mend the image and run the same command again"
         )
-    report.row("result", f"{output}: float32, OME-Zarr")
+
+
+def find_job(options: Any) -> tuple[Path, Ledger | None]:
+    """Where the float32 results of a job meet, and its ledger, if it was begun.
+
+    Where integers are asked for, that is a folder beside the output: their factor hangs on the
+    highest of all values.
+
+    Raises
+    ------
+    OSError  as `otfuse.jobs.find_ledger`.
+    """
+    from otfuse.jobs import find_ledger
+
+    ledger = find_ledger(options.output, overwrite=options.overwrite)
+    if ledger is not None or options.dtype == "float32":
+        return options.output, ledger
+    work = options.output.with_name(f".{options.output.name}.float32")
+    return work, find_ledger(work, overwrite=options.overwrite)
+
+
+def store_result(
+    options: Any, work: Path, source: Volume, record: Mapping[str, Any], report: Report
+) -> None:
+    """Turn float32 results that met beside the output into its dtype, and print what is there."""
+    from otfuse.jobs import hand_over
+
+    notes: tuple[str, ...] = ()
+
+    def create(place: Path) -> None:
+        nonlocal notes
+        floats = open_volume(work)
+        floats.description = source.description
+        notes = convert(
+            floats,
+            place,
+            chunks=CHUNK,
+            compression=COMPRESSION,
+            dtype=options.dtype,
+            provenance=record,
+            max_bytes=ENOUGH,
+        )
+
+    if work != options.output:
+        hand_over(work, options.output, create)
+    report.row("result", f"{options.output}: {options.dtype}, OME-Zarr")
+    report.notes(list(notes))

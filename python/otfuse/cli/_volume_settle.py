@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 CHUNK = (1, 1, 64, 128, 128)  # of the result
 COMPRESSION = "blosc-lz4"  # twice as fast as the best one, for a twentieth more bytes
-# Per voxel of a tile besides the loop and its result: its counts in float32, and those of the
-# next tile or the result of the last one.
+# Per voxel of a tile besides the loop: its counts in float32, which its result takes the place of,
+# and the counts of the next tile or the result of the last one.
 _HELD = 4 + 4
 # Bytes while they are unpacked, as they are and as they are stored; and while they are packed.
 _UNPACKED, _PACKED = 3, 5
 _PILOT = 30  # iterations for which the tile is chosen that decides how many there will be
-_STEP = 32 << 20  # so that the plan does not hang on a few pages more or less
+_STEPS_LOG2 = 5  # of memory: the plan does not hang on a few pages more or less
 
 
 def settle(
@@ -155,7 +155,7 @@ def plan_volume(
             source.shape[2:],
             psfs,
             n_iters,
-            max_bytes=max(1, allowed // _STEP * _STEP),
+            max_bytes=_rounded(allowed),
             grid=grid,
             acceleration=method["acceleration"],
             back_projector=method["back_projector"] is not None,
@@ -167,6 +167,12 @@ def plan_volume(
             f"deconvolve: memory must hold a tile besides the program itself, got "
             f"{in_bytes(max(0, allowed))} for it ({error}); give a larger --max-memory"
         ) from None
+
+
+def _rounded(n_bytes: int) -> int:
+    """Cut to its first binary digits."""
+    step = 1 << max(0, n_bytes.bit_length() - _STEPS_LOG2)
+    return max(1, n_bytes // step * step)
 
 
 def _count(

@@ -32,6 +32,10 @@ Compression = Annotated[
     Literal["blosc-zstd", "blosc-lz4", "zstd", "gzip", "none"], Option(help="Of an OME-Zarr.")
 ]
 Version = Annotated[Literal["0.5", "0.4"], Option("--ome-zarr", help="Version to be written.")]
+Dtype = Annotated[
+    Literal["uint16", "uint8"] | None,
+    Option(help="Store integers, each channel multiplied so that its highest value fits."),
+]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace an existing file or Zarr.")]
 
 
@@ -44,6 +48,7 @@ def convert_command(
     shards: Shards = None,
     compression: Compression = "blosc-zstd",
     version: Version = "0.5",
+    dtype: Dtype = None,
     missing: arg.Missing = "error",
     overwrite: Overwrite = False,
     max_memory: arg.MaxMemory = None,
@@ -70,6 +75,7 @@ def convert_command(
             shards=blocks,
             compression=compression,
             version=version,
+            dtype=dtype,
             provenance=record,
             overwrite=overwrite,
             max_bytes=min(_ENOUGH, memory),

@@ -17,6 +17,7 @@ from otfuse.cli._memory import check_memory, job_memory
 from otfuse.cli._options import DeconvolveOptions, located, parse_memory
 from otfuse.cli._progress import Progress
 from otfuse.cli._report import Report, by_extents, in_bytes, in_time, number
+from otfuse.cli._volume_preview import check_previews, preview_paths, preview_title
 from otfuse.io import Stack, Written, check_target, provenance, read_stack, write_stack
 from otfuse.io.zarr_store import is_zarr, named_zarr
 
@@ -151,8 +152,7 @@ def _check_targets(options: DeconvolveOptions, stack: Stack) -> None:
     if options.dtype != "float32":
         n_bytes += stack.data.size * 4  # the floats wait on disk for the factor
     check_target(options.output, overwrite=options.overwrite, n_bytes=n_bytes)
-    for path in _preview_paths(options, stack):
-        check_target(path, overwrite=options.overwrite)
+    check_previews(options, stack.data.shape[1])
 
 
 def set_threads(n: int | None) -> None:
@@ -281,17 +281,6 @@ def _report_written(
     report.notes(list(written.notes))
 
 
-def _preview_paths(options: DeconvolveOptions, stack: Stack) -> list[Path]:
-    """One picture, or one per channel with its number in the name."""
-    if options.preview is None:
-        return []
-    nc = stack.data.shape[1]
-    if nc == 1:
-        return [options.preview]
-    stem, suffix = options.preview.stem, options.preview.suffix
-    return [options.preview.with_name(f"{stem}-c{c + 1}{suffix}") for c in range(nc)]
-
-
 def _write_previews(
     options: DeconvolveOptions,
     stack: Stack,
@@ -301,9 +290,8 @@ def _write_previews(
 ) -> None:
     from otfuse._preview import write_preview
 
-    for channel, path in enumerate(_preview_paths(options, stack)):
-        several = stack.data.shape[1] > 1
-        title = Path(options.image).name + (f", {stack.channel_label(channel)}" if several else "")
+    for channel, path in enumerate(preview_paths(options, stack.data.shape[1])):
+        title = preview_title(options, stack, channel)
         before = np.asarray(stack.data[0, channel], dtype=np.float32)
         write_preview(path, before, first[channel], optics.voxel, title=title)
         report.row("preview" if channel == 0 else "", str(path))

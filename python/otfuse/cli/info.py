@@ -21,7 +21,8 @@ from otfuse.io import Stack, Volume, find_provenance, open_volume
 _ITERATIONS = 30
 
 Model = Annotated[
-    str | None, Option(metavar="rln", help="A network whose time to project; takes a second.")
+    str | None,
+    Option(metavar="rln|mrbcr", help="A network whose tiles and time to project; takes a second."),
 ]
 
 
@@ -32,7 +33,7 @@ def info_command(
 ) -> None:
     """Print axes, dtype, voxel size and optics, and the memory and time of a deconvolution.
 
-    With `--model`, also the time that a network would take here.
+    With `--model`, also the tiles, memory and time that a network would take here.
     """
     stack, report = open_volume(file, axes=axes), Report()
     options = DeconvolveOptions(image=Path(file), output=Path(file), axes=axes)

@@ -89,7 +89,8 @@ class RichardsonLucyTile:
         Parameters
         ----------
         image : Tensor, shape (nz, ny, nx), float32
-            Observed counts; negative where a pixel is to be left out.
+            Observed counts; negative where a pixel is to be left out. On the CPU the result takes
+            their place.
         offset : sequence of int
             Where the estimate begins, counted from the tile's first voxel: 0 or below.
         extents : sequence of int
@@ -106,34 +107,38 @@ class RichardsonLucyTile:
             light = torch.where(image >= 0, (image - self.background).clamp(min=floor), level)
             ends = zip(extents, image.shape, offset, strict=True)
             start = edge_pad(light.unsqueeze(0), [(-o, n - k + o) for n, k, o in ends])
-        outcome = ops.richardson_lucy(
-            image.unsqueeze(0),
-            self.psf.to(image.device),
-            self._spectrum(image),
-            self.back if self.back is None else self.back.to(image.device),
-            start,
-            None,
-            None,
-            image.new_tensor([floor]),
-            None,
-            None,
-            1,
-            self.grid,
-            False,
-            [-(k // 2) for k in self.psf.shape[1:]],
-            list(offset),
-            self.background,
-            0.0,
-            self.n_iters,
-            0,
-            self.acceleration or "none",
-            self.tv,
-            self.voxel,
-            True,
-            False,
-            False,
+        tensors = ops.LoopTensors(
+            image=image.unsqueeze(0),
+            kernel=self.psf.to(image.device),
+            otf=self._spectrum(image),
+            back_kernel=self.back if self.back is None else self.back.to(image.device),
+            estimate=start,
+            previous=None,
+            change=None,
+            floor=image.new_tensor([floor]),
+            background_map=None,
+            judged=None,
         )
-        return outcome[0][0]
+        settings = ops.LoopSettings(
+            inner=1,
+            grid=self.grid,
+            padded=False,
+            kernel_offset=[-(k // 2) for k in self.psf.shape[1:]],
+            estimate_offset=list(offset),
+            background=self.background,
+            judged_offset=0.0,
+            n_iters=self.n_iters,
+            first_iteration=0,
+            acceleration=self.acceleration or "none",
+            tv=self.tv,
+            voxel=self.voxel,
+            weighted=True,
+            resumable=False,
+            mixed=False,
+        )
+        if image.device.type == "cpu":
+            return ops.run_loop(tensors, settings, place=tensors.image)[0][0]
+        return ops.richardson_lucy(*tensors, *settings)[0][0]
 
     def _spectrum(self, image: Tensor) -> Tensor | None:
         """The PSF's on the CPU, made once: it is the same for all tiles."""
@@ -159,7 +164,7 @@ class RichardsonLucyTile:
         tv: bool = False,
         device: str = "cpu",
     ) -> int:
-        """Memory of a call besides the image: what the loop takes, and the result.
+        """Memory of a call besides the image: what the loop takes; on a device, the result.
 
         Parameters
         ----------
@@ -182,4 +187,5 @@ class RichardsonLucyTile:
             device=device,
         )
         voxels = math.prod(grid)
-        return loop + 4 * math.prod(image_shape) + 8 * voxels * back_projector
+        result = 0 if device == "cpu" else 4 * math.prod(image_shape)
+        return loop + result + 8 * voxels * back_projector

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from otfuse.io.integers import DTYPES, check_storable, factors_of, scale_record, to_integers
 from otfuse.io.rows import write_rows
 from otfuse.io.target import check_target, complete_folder
 from otfuse.io.volume import Volume
@@ -23,6 +25,7 @@ from otfuse.io.zarr_write import create_volume
 Region = tuple[slice, ...]
 # One block being read, one being written, and one of what zarr packs and unpacks meanwhile.
 _BLOCKS_HELD = 3
+_SCALED_BYTES = 12  # of a voxel while it becomes an integer
 
 
 def convert(
@@ -33,6 +36,7 @@ def convert(
     shards: Sequence[int] | None = None,
     compression: str = "blosc-zstd",
     version: str = "0.5",
+    dtype: str | None = None,
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     max_bytes: int = 2**30,
@@ -48,6 +52,9 @@ def convert(
         An OME-Zarr if its name ends in `.zarr`, else a TIFF.
     chunks, shards, compression, version
         As for `create_volume`, of an OME-Zarr.
+    dtype : {None, "uint16", "uint8"}
+        Integers to store `round(factor * value)` as; the factor of each channel puts its highest
+        value at the full scale, for which all pixels are read twice.
     provenance, overwrite
         As for `create_volume` and `write_stack`.
     max_bytes : int
@@ -64,43 +71,52 @@ def convert(
     ------
     OSError  if the target exists or cannot be written, or the disk is full; nothing is then left
         behind, except at URLs.
-    ValueError, TypeError  if an option is wrong, or a TIFF has no such dtype.
+    ValueError, TypeError  if an option is wrong, a TIFF has no such dtype, or values are negative
+        or not finite where integers are asked for.
     ChunkError  if a chunk of the volume is missing or damaged.
     """
-    room = max(1, max_bytes // _BLOCKS_HELD // volume.dtype.itemsize)
+    each = _BLOCKS_HELD * volume.dtype.itemsize + (_SCALED_BYTES if dtype else 0)
+    room = max(1, max_bytes // each)
     show = progress or (lambda done, total: None)
+    record, kept = dict(provenance or {}), _Kept(volume.dtype.name)
+    if dtype is not None:
+        kept = _as_integers(volume, dtype, room)
+        record["scale"] = kept.record(volume)
     if not named_zarr(target):
-        return _to_tiff(volume, Path(target), room, show, provenance, overwrite)
+        return _to_tiff(volume, Path(target), kept, room, show, record or None, overwrite)
     with _zarr_target(target, overwrite) as (place, replace):
         writer = create_volume(
             place,
             volume.shape,
-            volume.dtype,
+            kept.dtype,
             like=volume,
             chunks=chunks,
             shards=shards,
             compression=compression,
             version=version,
-            provenance=provenance,
+            provenance=record or None,
             overwrite=replace,
             name=Path(str(target)).name,
         )
         blocks = list(cover(volume.shape, grow(writer.unit, volume.shape, room)))
-        _stream(volume, blocks, writer.write, show)
+        _stream(volume, blocks, lambda at, block: writer.write(at, kept.stored(at, block)), show)
         writer.finish()
-    return ()
+    return kept.notes(volume)
 
 
 def _to_tiff(
     volume: Volume,
     target: Path,
+    kept: _Kept,
     room: int,
     show: Callable[[int, int], None],
     provenance: Mapping[str, Any] | None,
     overwrite: bool,
 ) -> tuple[str, ...]:
     written: list[Written] = []
-    check_target(target, overwrite=overwrite, n_bytes=volume.data.nbytes)
+    check_target(
+        target, overwrite=overwrite, n_bytes=volume.data.size * np.dtype(kept.dtype).itemsize
+    )
     # Rows are written whole; planes are read together where one chunk holds several.
     nx, (_, _, cz, cy, _) = volume.shape[4], volume.chunks
     cell = (1, 1, max(1, min(cz, room // nx)), 1, nx)
@@ -109,7 +125,7 @@ def _to_tiff(
     with write_rows(
         target,
         volume.shape,
-        dtype=volume.dtype.name,
+        dtype=kept.dtype,
         like=volume,
         provenance=provenance,
         overwrite=overwrite,
@@ -118,11 +134,54 @@ def _to_tiff(
 
         def write(region: Region, block: np.ndarray) -> None:
             t, c, z, y, _ = (part.start for part in region)
+            block = kept.stored(region, block)
             for i, j in np.ndindex(block.shape[:2]):
                 file.write(t + i, c + j, y, block[i, j].transpose(1, 0, 2), plane=z)
 
         _stream(volume, list(cover(volume.shape, grow(cell, volume.shape, room))), write, show)
-    return written[0].notes
+    return (*written[0].notes, *kept.notes(volume))
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The dtype that pixels are stored in, and what they are multiplied by before."""
+
+    dtype: str
+    factors: tuple[float, ...] = ()
+
+    def stored(self, region: Region, block: np.ndarray) -> np.ndarray:
+        """A block as it is stored."""
+        if not self.factors:
+            return block
+        scale = np.array(self.factors[region[1]])[:, None, None, None]
+        return to_integers(block, scale, self.dtype)
+
+    def record(self, volume: Volume) -> dict[str, Any]:
+        """What the file says of it."""
+        labels = [volume.channel_label(c) for c in range(len(self.factors))]
+        return scale_record(labels, self.dtype, self.factors)
+
+    def notes(self, volume: Volume) -> tuple[str, ...]:
+        """What a user should know of it."""
+        several = len(self.factors) > 1
+        return tuple(
+            (f"{volume.channel_label(c)}: " if several else "") + f"stored multiplied by {f:.6g}"
+            for c, f in enumerate(self.factors)
+        )
+
+
+def _as_integers(volume: Volume, dtype: str, room: int) -> _Kept:
+    """Factors of the channels, from all pixels."""
+    if dtype not in DTYPES:
+        raise ValueError(f"convert: dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    highest, lowest = np.full(volume.shape[1], -np.inf), np.inf
+    for region in cover(volume.shape, grow(volume.chunks, volume.shape, room)):
+        block = volume.read(region)
+        here = highest[region[1]]
+        np.maximum(here, block.max(axis=(0, 2, 3, 4)), out=here)
+        lowest = min(lowest, float(block.min()))
+        check_storable("convert", lowest, list(here), dtype)
+    return _Kept(dtype, factors_of(list(map(float, highest)), dtype))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
+from otfuse.io.integers import check_storable, factors_of, scale_record, to_integers
 from otfuse.io.ome import build_ome
 from otfuse.io.provenance import describe
 from otfuse.io.stack import Stack, Voxel
@@ -102,7 +103,8 @@ def write_stack(
         else:
             with tempfile.TemporaryFile(dir=path.parent) as spool:
                 factors, highest = _spool(spool, blocks, whole, dtype)
-                job.record["scale"] = _scale_record(job.meaning, dtype, factors)
+                labels = [job.meaning.channel_label(c) for c in range(whole[1])]
+                job.record["scale"] = scale_record(labels, dtype, factors)
                 write_planes(file, job, _scaled(spool, whole, dtype, factors))
     return Written(path, job.kind, factors, tuple(highest.values), notes)
 
@@ -196,17 +198,10 @@ def _spool(
     """Keep the floats on disk until the highest of all time points gives the factors."""
     highest = _Highest(whole[1])
     for block in highest.watch(_checked(blocks, whole)):
-        lowest = float(block.min())
-        if not np.isfinite(lowest) or not np.isfinite(highest.values).all() or lowest < 0:
-            raise ValueError(
-                f"write_stack: data must be finite and not negative for {dtype}, "
-                f"lowest value {lowest:g}; write float32"
-            )
+        check_storable("write_stack", float(block.min()), highest.values, dtype)
         spool.write(np.ascontiguousarray(block, dtype=np.float32).data)
-    full = float(np.iinfo(dtype).max)
-    factors = tuple(full / top if top > 0 else 1.0 for top in highest.values)
     spool.seek(0)
-    return factors, highest
+    return factors_of(highest.values, dtype), highest
 
 
 def _scaled(
@@ -214,24 +209,10 @@ def _scaled(
 ) -> Iterator[np.ndarray]:
     volume_shape = whole[1:]
     scale = np.asarray(factors, dtype=np.float64)[:, None, None, None]
-    full = np.iinfo(dtype).max
     for _ in range(whole[0]):
         raw = spool.read(int(np.prod(volume_shape)) * 4)
         values = np.frombuffer(raw, dtype=np.float32).reshape(volume_shape)
-        # The factor puts the maximum at full scale; the product may exceed it by an ulp.
-        yield np.minimum(np.rint(values * scale), full).astype(dtype)[None]
-
-
-def _scale_record(meaning: Stack, dtype: str, factors: tuple[float, ...]) -> dict[str, Any]:
-    labels = [meaning.channel_label(channel) for channel in range(len(factors))]
-    return {
-        "dtype": dtype,
-        "rule": "stored = round(factor * value), one factor per channel for all time points",
-        "factors": [
-            {"channel": label, "factor": factor}
-            for label, factor in zip(labels, factors, strict=True)
-        ],
-    }
+        yield to_integers(values, scale, dtype)[None]
 
 
 def write_planes(file: BinaryIO, job: _Job, blocks: Iterable[np.ndarray] | None) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Jobs on volumes that survive being killed, on this machine or on many."""
 
-from otfuse.jobs.begin import begin, find_ledger, job_folder, reopen
+from otfuse.jobs.begin import begin, find_ledger, hand_over, job_folder, reopen
 from otfuse.jobs.heap import share_heap
 from otfuse.jobs.ledger import ChangedParameters, Ledger
 from otfuse.jobs.lock import OutputInUse, only_run
@@ -19,6 +19,7 @@ __all__ = [
     "Workplace",
     "begin",
     "find_ledger",
+    "hand_over",
     "here",
     "job_folder",
     "only_run",

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +70,30 @@ def begin(
     parameters, settled
         As for `Ledger.start`.
     """
-    partial = _partial(output)
-    partial.mkdir()
-    made = partial / output.name
-    create(made)
-    folder = job_folder(made)
-    folder.mkdir()
-    Ledger.start(folder, parameters, settled)
-    if output.exists():
-        shutil.rmtree(output)
-    made.rename(output)
-    partial.rmdir()
+    with _taking_place(output) as made:
+        create(made)
+        folder = job_folder(made)
+        folder.mkdir()
+        Ledger.start(folder, parameters, settled)
     return Ledger(job_folder(output))
+
+
+def hand_over(work: Path, output: Path, create: Callable[[Path], Any]) -> None:
+    """Have what is made of a finished job take its place, with the job's ledger.
+
+    Parameters
+    ----------
+    work : Path
+        The finished job's output; removed.
+    output : Path
+        Held by `only_run`; what is there is removed.
+    create : callable
+        Makes the output, complete, at a path.
+    """
+    with _taking_place(output) as made:
+        create(made)
+        shutil.copytree(job_folder(work), job_folder(made))
+    shutil.rmtree(work)
 
 
 def reopen(output: Path, ledger: Ledger) -> VolumeWriter | None:
@@ -99,6 +112,19 @@ def reopen(output: Path, ledger: Ledger) -> VolumeWriter | None:
     except ValueError:  # killed between the metadata and the ledger's last line
         ledger.finish()
         return None
+
+
+@contextmanager
+def _taking_place(output: Path) -> Iterator[Path]:
+    """Where to make an output that is there, in the place of an old one, when the block ends."""
+    partial = _partial(output)
+    partial.mkdir()
+    made = partial / output.name
+    yield made
+    if output.exists():
+        shutil.rmtree(output)
+    made.rename(output)
+    partial.rmdir()
 
 
 def _partial(output: Path) -> Path:

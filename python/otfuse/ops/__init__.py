@@ -17,6 +17,7 @@ from otfuse.ops.fft_convolve import fft_convolve, fft_convolve_add, make_otf
 from otfuse.ops.pixel_mlp import pixel_mlp
 from otfuse.ops.psf_terms import psf_terms
 from otfuse.ops.richardson_lucy import richardson_lucy, richardson_lucy_bytes
+from otfuse.ops.richardson_lucy_loop import LoopSettings, LoopTensors, run_loop
 from otfuse.ops.rl_consensus import rl_consensus
 from otfuse.ops.rl_pointwise import rl_ratio, rl_ratio_, rl_update, rl_update_
 from otfuse.ops.rl_views import rl_views
@@ -32,6 +33,8 @@ from otfuse.ops.system import (
 from otfuse.ops.thin_network import thin_network
 
 __all__ = [
+    "LoopSettings",
+    "LoopTensors",
     "clear_cache",
     "conv_thin",
     "engine_grid",
@@ -52,6 +55,7 @@ __all__ = [
     "rl_views",
     "rln",
     "rln_bytes",
+    "run_loop",
     "simd_level",
     "thin_network",
     "spectral_mix",

@@ -69,28 +69,42 @@ class LoopState(NamedTuple):
     divergence: Tensor  # (batch, n_iters)
 
 
-def run_loop(t: LoopTensors, s: LoopSettings, otf_back: Tensor | None = None) -> tuple[Tensor, ...]:
-    """See otfuse::richardson_lucy; `otf_back` is that of back_kernel, where it is at hand."""
+def run_loop(
+    t: LoopTensors,
+    s: LoopSettings,
+    otf_back: Tensor | None = None,
+    place: Tensor | None = None,
+) -> tuple[Tensor, ...]:
+    """See otfuse::richardson_lucy; `otf_back` is that of back_kernel, where it is at hand.
+
+    `place` takes the estimate; it may be the image, which the loop copies before it begins.
+    """
     otf = make_otf(t.kernel, s.grid, s.padded, s.kernel_offset) if t.otf is None else t.otf
     if t.back_kernel is not None and otf_back is None:
         otf_back = make_otf(t.back_kernel, s.grid, s.padded, s.kernel_offset)
     floor = t.floor.contiguous()
-    loop, results = loop_arguments(t, s)
+    loop, results = loop_arguments(t, s, place)
     loop.otf, loop.otf_back = otf.data_ptr(), 0 if otf_back is None else otf_back.data_ptr()
     loop.floor = floor.data_ptr()
     _C.richardson_lucy_cpu(is_double(t.image), loop)
     return tuple(results)
 
 
-def loop_arguments(t: LoopTensors, s: LoopSettings) -> tuple[_C.RichardsonLucy, LoopState]:
-    """All but the OTFs and the floor, and the tensors that the results come in."""
+def loop_arguments(
+    t: LoopTensors, s: LoopSettings, place: Tensor | None = None
+) -> tuple[_C.RichardsonLucy, LoopState]:
+    """All but the OTFs and the floor, and the tensors that the results come in.
+
+    `place` is where the estimate goes, if not into a tensor of its own.
+    """
     grid = engine_grid(s.grid, s.padded)
     origin = [0] * len(grid)
 
     def at(array: Tensor | None, offset: Sequence[int]) -> _C.Field | None:
         return None if array is None else field(array, offset, grid)
 
-    out = LoopState(*map(on_huge_pages, empty_results(t.image, t.estimate, s)))
+    out = empty_results(t.image, t.estimate, s)
+    out = LoopState(*map(on_huge_pages, out)) if place is None else out._replace(estimate=place)
     loop = _C.RichardsonLucy()
     loop.grid, loop.batch = triple(grid, 1), t.image.shape[0]
     loop.image = field(t.image, origin, grid)

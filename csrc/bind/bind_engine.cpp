@@ -103,23 +103,25 @@ void rl_update(bool is_double, int64_t count, uintptr_t estimate, uintptr_t corr
 }
 
 void spectral_mix(bool is_double, Triple grid, int64_t batch, int64_t outs, int64_t ins,
-                  const AnyField& x, uintptr_t symbol, bool adjoint, const AnyField& out,
-                  int threads) {
+                  const AnyField& x, uintptr_t symbol, uintptr_t weight, uintptr_t basis,
+                  int64_t terms, bool adjoint, const AnyField& out, int threads) {
   threads = usable_threads(threads);
   py::gil_scoped_release release;
   with_real(is_double, [&](auto zero) {
     using real_t = decltype(zero);
-    engine<real_t>().spectral_mix({to_extents(grid),
-                                   batch,
-                                   outs,
-                                   ins,
-                                   to_field<const real_t>(x),
-                                   to_pointer<const real_t>(symbol),
-                                   adjoint,
-                                   to_field<real_t>(out),
-                                   {},
-                                   nullptr,
-                                   threads});
+    engine<real_t>().spectral_mix(
+        {to_extents(grid),
+         batch,
+         outs,
+         ins,
+         to_field<const real_t>(x),
+         to_pointer<const real_t>(symbol),
+         adjoint,
+         to_field<real_t>(out),
+         {},
+         nullptr,
+         threads,
+         {to_pointer<const real_t>(weight), to_pointer<const real_t>(basis), terms}});
   });
 }
 
@@ -165,7 +167,9 @@ void bind_engine(py::module_& m) {
         py::arg("otf"), py::arg("kernels"), py::arg("inner"), py::arg("out"),
         py::arg("adjoint"), py::arg("threads"), py::arg("shares") = py::none(),
         py::arg("add") = false);
-  m.def("spectral_mix_cpu", &spectral_mix, "Channels mixed at every frequency.");
+  m.def("spectral_mix_cpu", &spectral_mix,
+        "Channels mixed at every frequency, by a symbol or, where that is none, its "
+        "factors.");
   m.def("spectral_mix_symbol_cpu", &spectral_mix_symbol, "Its derivative in the symbol.");
   m.def("rl_ratio_cpu", &rl_ratio, "image / expected, elementwise.");
   m.def("rl_update_cpu", &rl_update, "estimate * correction * weight, elementwise.");

@@ -150,9 +150,17 @@ struct RlUpdateParams {
   int threads;
 };
 
+// A symbol as a sum of terms: weight (outs, ins, terms) times basis (terms, ny, nx / 2 +
+// 1), complex.
+template <class real_t>
+struct SymbolFactors {
+  const real_t *weight = nullptr, *basis = nullptr;
+  int64_t terms = 0;
+};
+
 // Channels of flat images mixed at every frequency by `symbol` (outs, ins, ny, nx / 2 +
-// 1), complex; adjoint: by its conjugate transpose, with outs and ins those of the
-// result.
+// 1), complex, or where that is none by `factors`; adjoint: by its conjugate transpose,
+// with outs and ins those of the result.
 template <class real_t>
 struct SpectralMixParams {
   Extents grid;
@@ -164,6 +172,7 @@ struct SpectralMixParams {
   Field<const real_t> grad_y;  // (batch outs), and
   real_t* grad_symbol;         // its derivative: only where that is wanted
   int threads;
+  SymbolFactors<real_t> factors{};
 };
 
 }  // namespace otfuse

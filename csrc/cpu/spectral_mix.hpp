@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Channels of flat images mixed at every frequency: y_o = F^-1 sum_i M_oi F x_i, with M
-// given on the half spectrum in natural order, and the derivative of that in M.
-// Per part of the batch three passes: every channel's transform in, all columns' mixing
-// (the symbol is read once), every channel's transform out. Bytes per pixel and channel:
-// the pixel twice, its spectrum four times.
+// given on the half spectrum in natural order or in factors, and the derivative of that
+// in M. Per part of the batch three passes: every channel's transform in, all columns'
+// mixing (the symbol is read, or made, once), every channel's transform out. Bytes per
+// pixel and channel: the pixel twice, its spectrum four times.
 #pragma once
 
 #include "cpu/fft_convolve.hpp"
+#include "cpu/mix_matrix.hpp"
 
 OTFUSE_BEGIN_ISA_NAMESPACE
 
@@ -20,9 +21,15 @@ class SpectralMix {
   using C = Complex<real_t>;
 
  public:
+  const HalfSpectrum<real_t> at;
+
   SpectralMix(const Layout<real_t>& l, int64_t outs, int64_t ins)
-      : l(l), outs(outs), ins(ins), frequency(l.grid.y) {
-    for (int64_t k = 0; k < l.grid.y; ++k) frequency[l.y.position[k]] = k;
+      : at(l), l(l), outs(outs), ins(ins) {}
+
+  // Reals of scratch that a thread takes.
+  static int64_t work(int64_t outs, int64_t ins, int64_t terms) {
+    return ceil_div(outs * ins * (kStep + 4), kStep) * kStep +
+           FactoredMatrix<real_t>::work(terms);
   }
 
   void transform_in(const Field<const real_t>& f, int64_t item, real_t* spectrum,
@@ -45,35 +52,41 @@ class SpectralMix {
 
   // Place p of kx block `block`: out_o = sum_i M_oi in_i for every image. Lane 0 of the
   // first block is DC + i Nyquist (cpu/columns.hpp), or DC alone, and done on its own.
-  void mix(const real_t* symbol, bool adjoint, int64_t block, int64_t p, int64_t batch,
-           const real_t* in, real_t* out, real_t* matrix) const {
-    load_matrix(symbol, adjoint, block, p, matrix);
-    const int64_t at = block * l.grid.y * kStep + p * kStep;
+  template <class Matrix>
+  void mix(const Matrix& m, int64_t block, int64_t p, int64_t batch, const real_t* in,
+           real_t* out, real_t* own) const {
+    real_t* const matrix = own;
+    real_t* const work = own + SpectralMix::work(outs, ins, 0);
+    m.load(block, p, work, matrix);
+    const int64_t place = block * l.grid.y * kStep + p * kStep;
     for (int64_t b = 0; b < batch; ++b) {
-      const real_t* x = in + b * ins * l.plane + at;
-      real_t* y = out + b * outs * l.plane + at;
+      const real_t* x = in + b * ins * l.plane + place;
+      real_t* y = out + b * outs * l.plane + place;
       int64_t o = 0;
       for (; o + 4 <= outs; o += 4) mix_outputs<4>(x, y, matrix, o);
       for (; o < outs; ++o) mix_outputs<1>(x, y, matrix, o);
     }
-    if (block == 0) mix_lane_0(symbol, adjoint, p, batch, in, out);
+    if (block != 0) return;
+    real_t* const edges = own + outs * ins * kStep;
+    m.load_edges(p, edges);
+    mix_lane_0(edges, p, batch, in, out);
   }
 
   // The same place of the derivative in the symbol: sum_b out_o conj(in_i).
   void correlate(int64_t block, int64_t p, int64_t batch, const real_t* in,
                  const real_t* out, real_t* grad) const {
-    const int64_t at = block * l.grid.y * kStep + p * kStep;
+    const int64_t place = block * l.grid.y * kStep + p * kStep;
     const real_t scale = real_t(2.0 / (4.0 * double(l.grid.count())));
     const int64_t first = block * kLanes, end = std::min(first + kLanes, l.kx_count);
     for (int64_t o = 0; o < outs; ++o) {
       for (int64_t i = 0; i < ins; ++i) {
         V sum = zero_complex<real_t>();
         for (int64_t b = 0; b < batch; ++b) {
-          const auto g = load_complex<real_t>(out + (b * outs + o) * l.plane + at);
-          const auto x = load_complex<real_t>(in + (b * ins + i) * l.plane + at);
+          const auto g = load_complex<real_t>(out + (b * outs + o) * l.plane + place);
+          const auto x = load_complex<real_t>(in + (b * ins + i) * l.plane + place);
           sum = sum + multiply_conj(g, x);
         }
-        real_t* row = grad + place(o, i, p, ins);
+        real_t* row = grad + (o * ins + i) * at.size() + at.row(p);
         for (int64_t k = std::max<int64_t>(first, 1); k < end; ++k) {
           row[2 * k] += scale * sum.re[k - first];
           row[2 * k + 1] += scale * sum.im[k - first];
@@ -84,49 +97,6 @@ class SpectralMix {
   }
 
  private:
-  // Of the half spectrum (outs, ins, ny, nx / 2 + 1, 2) at a place.
-  int64_t place(int64_t o, int64_t i, int64_t p, int64_t columns) const {
-    const int64_t half = l.grid.x / 2 + 1;
-    return 2 * half * (frequency[p] + l.grid.y * (i + columns * o));
-  }
-  real_t scale() const { return real_t(0.5 / double(l.grid.count())); }
-
-  // M_oi at a place and a kx, of the adjoint conj(M_io).
-  C value(const real_t* symbol, bool adjoint, int64_t o, int64_t i, int64_t p,
-          int64_t k) const {
-    const real_t* at =
-        symbol + (adjoint ? place(i, o, p, outs) : place(o, i, p, ins)) + 2 * k;
-    return {scale() * at[0], adjoint ? -scale() * at[1] : scale() * at[1]};
-  }
-
-  // The part of a column that makes real images: half of M(k) + conj M(-k).
-  C hermitian(const real_t* symbol, bool adjoint, int64_t o, int64_t i, int64_t p,
-              int64_t k) const {
-    const C here = value(symbol, adjoint, o, i, p, k);
-    const C there = value(symbol, adjoint, o, i, l.y.mirror[p], k);
-    return {(here.re + there.re) / 2, (here.im - there.im) / 2};
-  }
-
-  // matrix [o][i][2][L] of a place.
-  void load_matrix(const real_t* symbol, bool adjoint, int64_t block, int64_t p,
-                   real_t* matrix) const {
-    const int64_t first = block * kLanes;
-    const int64_t count = std::min<int64_t>(kLanes, l.kx_count - first);
-    std::fill_n(matrix, outs * ins * kStep, real_t(0));
-    for (int64_t o = 0; o < outs; ++o) {
-      for (int64_t i = 0; i < ins; ++i) {
-        const real_t* from =
-            symbol + (adjoint ? place(i, o, p, outs) : place(o, i, p, ins)) + 2 * first;
-        real_t* to = matrix + (o * ins + i) * kStep;
-        const real_t sign = adjoint ? -scale() : scale();
-        for (int64_t k = 0; k < count; ++k) {
-          to[k] = scale() * from[2 * k];
-          to[kLanes + k] = sign * from[2 * k + 1];
-        }
-      }
-    }
-  }
-
   template <int kOuts>
   void mix_outputs(const real_t* x, real_t* y, const real_t* matrix, int64_t o) const {
     V sums[kOuts];
@@ -156,9 +126,8 @@ class SpectralMix {
             {(a[kLanes] + b[kLanes]) / 2, (b[0] - a[0]) / 2}};
   }
 
-  void mix_lane_0(const real_t* symbol, bool adjoint, int64_t p, int64_t batch,
-                  const real_t* in, real_t* out) const {
-    const int64_t nyquist = l.grid.x / 2;
+  void mix_lane_0(const real_t* edges, int64_t p, int64_t batch, const real_t* in,
+                  real_t* out) const {
     for (int64_t b = 0; b < batch; ++b) {
       for (int64_t o = 0; o < outs; ++o) {
         real_t* y = out + (b * outs + o) * l.plane + p * kStep;
@@ -167,8 +136,8 @@ class SpectralMix {
     }
     for (int64_t o = 0; o < outs; ++o) {
       for (int64_t i = 0; i < ins; ++i) {
-        const C h = hermitian(symbol, adjoint, o, i, p, 0);
-        const C n = l.packed ? hermitian(symbol, adjoint, o, i, p, nyquist) : C{0, 0};
+        const real_t* m = edges + 4 * (o * ins + i);
+        const C h{m[0], m[1]}, n{m[2], m[3]};
         for (int64_t b = 0; b < batch; ++b) {
           const Pair x = split(in + (b * ins + i) * l.plane, p);
           const C dc = multiply(x.dc, h), ny = multiply(x.nyquist, n);
@@ -192,7 +161,7 @@ class SpectralMix {
           dc = dc + multiply_conj(g.dc, x.dc);
           nyquist = nyquist + multiply_conj(g.nyquist, x.nyquist);
         }
-        real_t* row = grad + place(o, i, p, ins);
+        real_t* row = grad + (o * ins + i) * at.size() + at.row(p);
         row[0] += once * dc.re;
         row[1] += once * dc.im;
         if (!l.packed) continue;
@@ -204,11 +173,10 @@ class SpectralMix {
 
   const Layout<real_t>& l;
   const int64_t outs, ins;
-  std::vector<int64_t> frequency;  // of each place along y
 };
 
-// f(first image, images, spectra of their x, of their y, the thread's matrix, scratch)
-// for each part of the batch.
+// f(first image, images, spectra of their x, of their y, the thread's work, scratch) for
+// each part of the batch.
 template <class real_t, class F>
 void each_part(const SpectralMixParams<real_t>& p, const Layout<real_t>& l, F f) {
   constexpr int64_t kStep = Layout<real_t>::kStep;
@@ -216,8 +184,8 @@ void each_part(const SpectralMixParams<real_t>& p, const Layout<real_t>& l, F f)
   const int64_t fit =
       std::max<int64_t>(kSpectraBytes / (image * int64_t(sizeof(real_t))), 1);
   const int64_t most = ceil_div(p.batch, ceil_div(p.batch, fit));  // parts of one extent
-  const int64_t matrix = p.outs * p.ins * kStep;
-  const int64_t thread = matrix + ceil_div(Scratch<real_t>::size(l), kStep) * kStep;
+  const int64_t work = SpectralMix<real_t>::work(p.outs, p.ins, p.factors.terms);
+  const int64_t thread = work + ceil_div(Scratch<real_t>::size(l), kStep) * kStep;
   const int64_t reals = most * image + p.threads * thread;
   const Workspace workspace(size_t(reals) * sizeof(real_t));
   real_t* const in = static_cast<real_t*>(workspace.data());
@@ -225,7 +193,7 @@ void each_part(const SpectralMixParams<real_t>& p, const Layout<real_t>& l, F f)
 #pragma omp parallel num_threads(p.threads)
   {
     real_t* const own = in + most * image + omp_get_thread_num() * thread;
-    const Scratch<real_t> scratch(l, own + matrix);
+    const Scratch<real_t> scratch(l, own + work);
     for (int64_t first = 0; first < p.batch; first += most) {
       f(first, std::min(most, p.batch - first), in, out, own, scratch);
     }
@@ -246,25 +214,34 @@ void each_place(const Team& team, const Layout<real_t>& l, F f) {
 }
 
 // out (batch, outs, ny, nx) from x (batch, ins, ny, nx).
-template <class real_t>
-void spectral_mix(const SpectralMixParams<real_t>& p) {
-  const auto layout = layout_of<real_t>(p.grid);
-  const Layout<real_t>& l = *layout;
-  const SpectralMix<real_t> mixer(l, p.outs, p.ins);
+template <class real_t, class Matrix>
+void mix_all(const SpectralMixParams<real_t>& p, const Layout<real_t>& l,
+             const SpectralMix<real_t>& mixer, const Matrix& matrix) {
   const Team team{true};
   each_part(p, l,
-            [&](int64_t first, int64_t count, real_t* in, real_t* out, real_t* matrix,
+            [&](int64_t first, int64_t count, real_t* in, real_t* out, real_t* own,
                 const Scratch<real_t>& s) {
               team.each(count * p.ins, [&](int64_t i) {
                 mixer.transform_in(p.x, first * p.ins + i, in + i * l.plane, s);
               });
               each_place(team, l, [&](int64_t block, int64_t place) {
-                mixer.mix(p.symbol, p.adjoint, block, place, count, in, out, matrix);
+                mixer.mix(matrix, block, place, count, in, out, own);
               });
               team.each(count * p.outs, [&](int64_t o) {
                 mixer.transform_out(out + o * l.plane, p.out, first * p.outs + o, s);
               });
             });
+}
+
+template <class real_t>
+void spectral_mix(const SpectralMixParams<real_t>& p) {
+  const auto layout = layout_of<real_t>(p.grid);
+  const SpectralMix<real_t> mixer(*layout, p.outs, p.ins);
+  if (p.symbol == nullptr) {
+    mix_all(p, *layout, mixer, FactoredMatrix<real_t>{mixer.at, p});
+  } else {
+    mix_all(p, *layout, mixer, GivenMatrix<real_t>{mixer.at, p});
+  }
 }
 
 // The derivative in the symbol, given that of the result.

@@ -91,11 +91,8 @@ def _mix(image: Tensor, arrays: dict[str, Tensor], stage: str) -> Tensor:
             basis = basis * gain[:, None, ..., None]
         else:
             basis = torch.view_as_real(torch.view_as_complex(basis) * otf.conj())
-    # All bands and directions in one symbol per pair of channels: a product of real matrices.
-    outs, ins = weight.shape[2:]
-    flat = weight.permute(2, 3, 0, 1).reshape(outs * ins, -1)
-    symbol = (flat @ basis.flatten(0, 1).flatten(1)).reshape(outs, ins, *basis.shape[2:])
-    result = ops.spectral_mix(image, torch.view_as_complex(symbol), False)
+    terms = weight.permute(2, 3, 0, 1).flatten(2)
+    result = ops.spectral_mix_factors(image, terms, basis.flatten(0, 1), False)
     bias = arrays.get("bias")
     return result if bias is None else result + bias.reshape(-1, *[1] * d)
 

@@ -22,7 +22,7 @@ from otfuse.ops.rl_consensus import rl_consensus
 from otfuse.ops.rl_pointwise import rl_ratio, rl_ratio_, rl_update, rl_update_
 from otfuse.ops.rl_views import rl_views
 from otfuse.ops.rln import rln, rln_bytes
-from otfuse.ops.spectral_mix import spectral_mix, spectral_mix_symbol
+from otfuse.ops.spectral_mix import spectral_mix, spectral_mix_factors, spectral_mix_symbol
 from otfuse.ops.system import (
     clear_cache,
     has_kernels,
@@ -59,6 +59,7 @@ __all__ = [
     "simd_level",
     "thin_network",
     "spectral_mix",
+    "spectral_mix_factors",
     "spectral_mix_symbol",
     "thread_count",
 ]

@@ -3,10 +3,12 @@
 
 Bilinear: the gradient in x is the same op with `adjoint` flipped (M^H for M), the one in the
 symbol is otfuse::spectral_mix_symbol, whose own gradients are spectral_mix again.
+otfuse::spectral_mix_factors takes M in factors, and never writes it where it has passes of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ from torch import Tensor
 from otfuse import _C
 from otfuse.ops import _mix_by_torch
 from otfuse.ops._fields import field, is_double, on_huge_pages, triple
-from otfuse.ops._registry import operator, register_autograd, register_fake
+from otfuse.ops._registry import implement, operator, register_autograd, register_fake
 
 
 @operator("spectral_mix", "(Tensor x, Tensor symbol, bool adjoint) -> Tensor")
@@ -23,9 +25,17 @@ def spectral_mix(x: Tensor, symbol: Tensor, adjoint: bool) -> Tensor:
     """x (batch, ins, spatial...), symbol complex (outs, ins, half spectrum) in natural order."""
     if x.ndim != 4:
         return _mix_by_torch.spectral_mix(x, symbol, adjoint)
+    m = symbol.resolve_conj().contiguous()
+    return _mixed(x, symbol.shape[:2], adjoint, (m.data_ptr(), 0, 0, 0))
+
+
+def _mixed(
+    x: Tensor, pairs: Sequence[int], adjoint: bool, matrix: tuple[int, int, int, int]
+) -> Tensor:
+    """By the core; the matrix is a symbol, or weight, basis and number of terms behind a 0."""
+    outs = pairs[1 if adjoint else 0]
     batch, ins, *shape = x.shape
-    outs = symbol.shape[1] if adjoint else symbol.shape[0]
-    source, m = x.reshape(-1, *shape).contiguous(), symbol.resolve_conj().contiguous()
+    source = x.reshape(-1, *shape).contiguous()
     out = on_huge_pages(x.new_empty((batch, outs, *shape)))
     _C.spectral_mix_cpu(
         is_double(x),
@@ -34,7 +44,7 @@ def spectral_mix(x: Tensor, symbol: Tensor, adjoint: bool) -> Tensor:
         outs,
         ins,
         field(source, (0, 0), shape),
-        m.data_ptr(),
+        *matrix,
         adjoint,
         field(out.view(-1, *shape), (0, 0), shape),
         torch.get_num_threads(),
@@ -45,6 +55,29 @@ def spectral_mix(x: Tensor, symbol: Tensor, adjoint: bool) -> Tensor:
 @register_fake("spectral_mix")
 def _(x: Tensor, symbol: Tensor, adjoint: bool) -> Tensor:
     return x.new_empty((x.shape[0], symbol.shape[1 if adjoint else 0], *x.shape[2:]))
+
+
+def by_symbol(x: Tensor, weight: Tensor, basis: Tensor, adjoint: bool) -> Tensor:
+    """otfuse::spectral_mix_factors where it has no passes of its own: M is made first."""
+    symbol = (weight.flatten(0, 1) @ basis.flatten(1)).reshape(*weight.shape[:2], *basis.shape[1:])
+    return spectral_mix(x, torch.view_as_complex(symbol), adjoint)
+
+
+@operator("spectral_mix_factors", "(Tensor x, Tensor weight, Tensor basis, bool adjoint) -> Tensor")
+def spectral_mix_factors(x: Tensor, weight: Tensor, basis: Tensor, adjoint: bool) -> Tensor:
+    """The symbol is weight (outs, ins, terms) times basis (terms, half spectrum, 2), all real."""
+    if x.ndim != 4:
+        return by_symbol(x, weight, basis, adjoint)
+    w, b = weight.contiguous(), basis.contiguous()
+    return _mixed(x, w.shape[:2], adjoint, (0, w.data_ptr(), b.data_ptr(), w.shape[2]))
+
+
+@register_fake("spectral_mix_factors")
+def _(x: Tensor, weight: Tensor, basis: Tensor, adjoint: bool) -> Tensor:
+    return x.new_empty((x.shape[0], weight.shape[1 if adjoint else 0], *x.shape[2:]))
+
+
+implement("spectral_mix_factors", "CUDA")(by_symbol)
 
 
 @operator("spectral_mix_symbol", "(Tensor x, Tensor grad) -> Tensor")
@@ -92,6 +125,19 @@ def _backward_mix(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return grad_x, grad_symbol, None
 
 
+def _backward_factors(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight, basis = ctx.saved_tensors
+    grad_x = grad_weight = grad_basis = None
+    if ctx.needs_input_grad[0]:
+        grad_x = spectral_mix_factors(grad, weight, basis, not ctx.adjoint)
+    if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+        pair = (grad, x) if ctx.adjoint else (x, grad)
+        symbol = torch.view_as_real(spectral_mix_symbol(*pair)).flatten(2).flatten(0, 1)
+        grad_weight = (symbol @ basis.flatten(1).mT).reshape(weight.shape)
+        grad_basis = (weight.flatten(0, 1).mT @ symbol).reshape(basis.shape)
+    return grad_x, grad_weight, grad_basis, None
+
+
 def _setup_symbol(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
@@ -106,4 +152,5 @@ def _backward_symbol(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 register_autograd("spectral_mix", _backward_mix, _setup_mix)
+register_autograd("spectral_mix_factors", _backward_factors, _setup_mix)
 register_autograd("spectral_mix_symbol", _backward_symbol, _setup_symbol)

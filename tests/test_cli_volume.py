@@ -78,7 +78,7 @@ def volumes(capsys: pytest.CaptureFixture[str], tmp_path: Path, one_thread: None
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if there were memory for little."""
-    monkeypatch.setattr(_volume_settle, "allowed_memory", lambda given: 11 << 20)
+    monkeypatch.setattr(_volume_settle, "allowed_memory", lambda given: 14 << 20)
 
 
 def test_restores_a_volume_by_tiles(volumes: Volumes, small_tiles: None) -> None:

@@ -14,7 +14,8 @@ from otfuse.cli._report import in_bytes
 from otfuse.io.stack import Stack
 
 _SHARE_OF_FREE = 0.75
-_SLACK = 0.9  # of what is planned with, for the allocator
+# Of what there is for the work, or bytes: what the allocator and pages of libraries take on top.
+_SLACK, _LEAST_SLACK = 0.1, 16e6
 _BATCH_BYTES = 256e6
 
 
@@ -92,7 +93,8 @@ def allowed_memory(given: int | None) -> int:
         From --max-memory; by default three quarters of what is free.
     """
     if given is not None:
-        return int(_SLACK * (given - resident()))
+        room = given - resident()
+        return int(room - max(_SLACK * room, _LEAST_SLACK))
     free = free_memory()
     return 1 << 62 if free is None else int(_SHARE_OF_FREE * free)
 

@@ -25,7 +25,7 @@ COMPRESSION = "blosc-lz4"  # twice as fast as the best one, for a twentieth more
 # Per voxel of a tile besides the loop: its counts in float32, which its result takes the place of,
 # and the counts of the next tile or the result of the last one.
 _HELD = 4 + 4
-# Bytes while they are unpacked, as they are and as they are stored; and while they are packed.
+# Bytes while they are unpacked, as they are and as stored; and while each thread packs them.
 _UNPACKED, _PACKED = 3, 5
 _PILOT = 30  # iterations for which the tile is chosen that decides how many there will be
 _STEPS_LOG2 = 5  # of memory: the plan does not hang on a few pages more or less
@@ -46,6 +46,7 @@ def settle(
     ------
     UsageError  if a voxel is not finite or negative, or memory does not suffice.
     """
+    from otfuse.jobs.heap import give_back
     from otfuse.jobs.survey import survey
 
     levels, means, brightest = [], [], []
@@ -59,6 +60,7 @@ def settle(
         name = f"{source.channel_label(channel)}: " if source.shape[1] > 1 else ""
         text = f"{name}{number(level.background)} ({level.source})"
         report.row("background" if channel == 0 else "", text)
+    give_back()
     iterations = [options.iters or 1] * len(psfs)
     if options.stop != "none":
         pilot = plan_volume(options, source, psfs, min(_PILOT, options.iters or 1), rows=rows)
@@ -133,11 +135,12 @@ def plan_volume(
     With `rows` results meet in memory and whole rows of tiles are written, not blocks.
     """
     from otfuse.jobs.heap import CHUNKS_AT_ONCE
+    from otfuse.jobs.run import THREADS
     from otfuse.tiling import plan_loop
     from otfuse.tiling.job_plan import held_bytes
 
     at_once = _UNPACKED * CHUNKS_AT_ONCE * prod(source.chunks)
-    packed = _PACKED * 4 * prod(map(min, CHUNK, source.shape))
+    packed = THREADS * _PACKED * 4 * prod(map(min, CHUNK, source.shape))
 
     def held(tile: tuple[int, ...]) -> int:
         unpacked = source.dtype.itemsize * (min(source.layer, tile[0]) * prod(tile[1:]) + at_once)

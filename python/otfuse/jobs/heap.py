@@ -22,8 +22,17 @@ def share_heap() -> None:
     import zarr
 
     zarr.config.set({"async.concurrency": CHUNKS_AT_ONCE})
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
-        mallopt(_ARENA_MAX, 1)
-        mallopt(_MMAP_THRESHOLD, _LARGE)
-        mallopt(_TRIM_THRESHOLD, _LARGE)
+    _call("mallopt", (_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGE), (_TRIM_THRESHOLD, _LARGE))
+
+
+def give_back() -> None:
+    """Return to the system what the heap holds and nobody uses, before memory is planned with."""
+    _call("malloc_trim", (0,))
+
+
+def _call(name: str, *arguments: tuple[int, ...]) -> None:
+    """Call a function of the C library, where it has one of that name."""
+    function = getattr(ctypes.CDLL(None), name, None) if os.name == "posix" else None
+    if function is not None:
+        for given in arguments:
+            function(*given)

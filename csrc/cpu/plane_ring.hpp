@@ -33,7 +33,7 @@ struct Rows {
 inline Rows rows_of_strip(int64_t s, int64_t strips, int64_t ny, int64_t step,
                           int64_t lag) {
   const auto edge = [&](int64_t i) {
-    return i == 0 ? 0 : i == strips ? ny : std::min(ny, i * step - lag);
+    return i == strips ? ny : std::clamp<int64_t>(i * step - lag, 0, ny);
   };
   return {edge(s), edge(s + 1)};
 }

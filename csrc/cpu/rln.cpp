@@ -23,10 +23,10 @@ namespace {
 
 // What the planes of a strip may take: they are read from the last cache, which cores of
 // servers share.
-constexpr int64_t kCacheFloats = (int64_t(16) << 20) / sizeof(float);
-// Rows at half resolution: the last stage lags behind the first by 8, and a strip must
-// have the rows kept of it beyond that.
-constexpr int64_t kMostLag = 8, kLeastRows = 10, kLeastRowsOfThread = 4;
+constexpr int64_t kCacheFloats = (int64_t(12) << 20) / sizeof(float);
+// Rows at half resolution: by how many the last stage lags behind the first, and what a
+// strip has at least, three of its rows being kept for the next.
+constexpr int64_t kMostLag = 8, kLeastRows = 6, kLeastRowsOfThread = 3;
 
 // Planes kept of each stage; in pairs, as the schedule of RlnJob reads them. `strip` is
 // the height of strips at half resolution.
@@ -104,14 +104,14 @@ struct RlnRings {
 };
 
 // Even strips whose planes stay in cache, high enough for all threads; one strip where
-// that is little more than the cache.
+// two would do.
 RlnRings rings_of(const RlnParams& p) {
   const PlaneShape whole{p.extent.z, p.extent.y, p.extent.x};
   const int64_t half = whole.ny / 2;
   const int64_t floats_of_row = RlnRings(whole, p.views, half).floats / half;
   const int64_t least = std::max(kLeastRows, kLeastRowsOfThread * p.threads);
   const int64_t most = std::max(least, kCacheFloats / floats_of_row);
-  if (2 * half <= 3 * most) return {whole, p.views, half};
+  if (half <= 2 * most) return {whole, p.views, half};
   const int64_t strips = ceil_div(half + kMostLag, most);
   return {whole, p.views, ceil_div(half + kMostLag, strips)};
 }

@@ -91,14 +91,14 @@ void rl_ratio(bool is_double, int64_t count, uintptr_t image, uintptr_t reblurre
 }
 
 void rl_update(bool is_double, int64_t count, uintptr_t estimate, uintptr_t correction,
-               uintptr_t weight, uintptr_t out, int threads) {
+               uintptr_t weight, uintptr_t out, int threads, bool clamp) {
   threads = usable_threads(threads);
   py::gil_scoped_release release;
   with_real(is_double, [&](auto zero) {
     using real_t = decltype(zero);
     engine<real_t>().rl_update(
         {count, to_pointer<const real_t>(estimate), to_pointer<const real_t>(correction),
-         to_pointer<const real_t>(weight), to_pointer<real_t>(out), threads});
+         to_pointer<const real_t>(weight), to_pointer<real_t>(out), threads, clamp});
   });
 }
 

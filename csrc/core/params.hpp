@@ -148,6 +148,7 @@ struct RlUpdateParams {
   const real_t *estimate, *correction, *weight;  // weight: none means 1
   real_t* out;
   int threads;
+  bool clamp = false;  // the correction to what is not negative
 };
 
 // A symbol as a sum of terms: weight (outs, ins, terms) times basis (terms, ny, nx / 2 +

@@ -13,6 +13,11 @@ OTFUSE_HD int64_t window_index(int64_t i, int64_t offset, int64_t extent, int64_
   return k < extent ? k : -1;
 }
 
+// Whether plane z of the grid holds some of a window.
+OTFUSE_HD bool has_plane(const Window& w, const Extents& grid, int64_t z) {
+  return window_index(z, w.offset.z, w.extent.z, grid.z) >= 0;
+}
+
 // Grid row (z, y) of item b of a field; null outside the window.
 template <class real_t>
 OTFUSE_HD real_t* field_row(const Field<real_t>& f, const Extents& grid, int64_t b,

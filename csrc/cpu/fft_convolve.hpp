@@ -21,6 +21,10 @@ void image_to_spectrum(const Layout<real_t>& l, const Team& team,
         if (shares) share_rows(l, shares, f.window, z, b * l.kStep, line);
       };
     };
+    if (!has_plane(f.window, l.grid, z)) {
+      std::fill_n(spectrum + z * l.plane, l.plane, real_t(0));
+      return;
+    }
     enter_plane(l, spectrum + z * l.plane, reached.y, blocks, load, s);
   });
 }
@@ -44,6 +48,7 @@ void spectrum_to_image(const Layout<real_t>& l, const Team& team, real_t* spectr
                        const Shares<real_t>& shares = {}, bool add = false) {
   const Extents reached = reach(f.window, l.grid);
   each_plane(l, team, reached, [&](int64_t z, RowBlocks blocks) {
+    if (!has_plane(f.window, l.grid, z)) return;
     const auto store = [&](int64_t b) {
       return [&, b](real_t* line) {
         const int64_t row = b * l.kStep;
@@ -84,8 +89,9 @@ void otf_from_column(const Layout<real_t>& l, real_t* spectrum, int64_t c, int64
                      real_t* otf, const Scratch<real_t>& s) {
   const LinePlan<real_t>& plan = l.column_plan();
   const auto line = contiguous_line(s.line, plan.n);
-  const auto column = column_views<real_t>(l, {spectrum, spectrum}, c, {limit, limit}, s);
-  forward_line(plan, column.in, line, s.chirp);
+  auto column = column_views<real_t>(l, {spectrum, spectrum}, c, {limit, limit}, s).in;
+  if (c + 1 < l.columns()) column.ahead = l.column_offset(c + 1) - l.column_offset(c);
+  forward_line(plan, column, line, s.chirp);
   const real_t scale = real_t(1.0 / (4.0 * double(l.grid.count())));
   for (int64_t i = 0; i < plan.n * l.kStep; ++i)
     otf[c * plan.n * l.kStep + i] = s.line[i] * scale;

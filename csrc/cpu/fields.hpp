@@ -16,70 +16,66 @@ void each_run(const Window& w, int64_t nx, F f) {
   if (run < w.extent.x) f(int64_t(0), run, w.extent.x - run);
 }
 
-template <class real_t>
-void copy_strided(const real_t* from, int64_t step, int64_t count, real_t* to,
-                  int64_t to_step) {
-  if (step == 1 && to_step == 1) {
-    std::copy_n(from, count, to);
-    return;
-  }
-  for (int64_t i = 0; i < count; ++i) to[i * to_step] = from[i * step];
+// f(x) for chunks of L places that cover the first `count`; the last may overlap the one
+// before. False where there are fewer.
+template <class real_t, class F>
+OTFUSE_HD bool each_chunk(int64_t count, F f) {
+  constexpr int kLanes = Simd<real_t>::kLanes;
+  if (count < kLanes) return false;
+  for (int64_t x = 0; x < count; x += kLanes) f(std::min(x, count - kLanes));
+  return true;
 }
 
+// `count` places of L rows of row-major memory (null: fill) from place `from` on, to one
+// part (re or im) of a line, and back. The rows `ahead` elements further, the next row
+// block's, come into the cache meanwhile.
 template <class real_t>
-bool is_plain_row(const Field<real_t>& f) {
-  return f.stride.x == 1 && f.window.offset.x == 0;
-}
-
-// L rows of row-major memory (null: fill) to one part (re or im) of a line, and back. The
-// rows `ahead` elements further, the next row block's, come into the cache meanwhile.
-template <class real_t>
-OTFUSE_KERNEL void rows_to_lanes(const real_t* const* rows, int64_t valid, int64_t nx,
+OTFUSE_KERNEL void rows_to_lanes(const real_t* const* rows, int64_t from, int64_t count,
                                  real_t fill, int64_t ahead, real_t* line) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   using V = Lanes<real_t>;
-  int64_t x = 0;
-  for (; x + kLanes <= valid; x += kLanes) {
+  const auto chunk = [&](int64_t x) OTFUSE_LAMBDA {
     V v[kLanes];
     unroll<kLanes>([&](auto i) OTFUSE_LAMBDA {
       v[i] = broadcast(fill);
       if (rows[i] != nullptr) {
-        v[i] = load_unaligned(rows[i] + x);
-        __builtin_prefetch(rows[i] + x + ahead, 0, 2);
+        v[i] = load_unaligned(rows[i] + from + x);
+        __builtin_prefetch(rows[i] + from + x + ahead, 0, 2);
       }
     });
     Tile<real_t>::transpose(v);
     unroll<kLanes>([&](auto i)
                        OTFUSE_LAMBDA { store_aligned(line + (x + i) * kStep, v[i]); });
-  }
-  for (; x < nx; ++x) {
+  };
+  if (each_chunk<real_t>(count, chunk)) return;
+  for (int64_t x = 0; x < count; ++x) {
     for (int i = 0; i < kLanes; ++i) {
-      line[x * kStep + i] = rows[i] == nullptr || x >= valid ? fill : rows[i][x];
+      line[x * kStep + i] = rows[i] == nullptr ? fill : rows[i][from + x];
     }
   }
 }
 
 template <class real_t>
-OTFUSE_KERNEL void lanes_to_rows(const real_t* line, int64_t valid, int64_t ahead,
-                                 real_t* const* rows) {
+OTFUSE_KERNEL void lanes_to_rows(const real_t* line, int64_t count, int64_t ahead,
+                                 int64_t to, real_t* const* rows) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
   using V = Lanes<real_t>;
-  int64_t x = 0;
-  for (; x + kLanes <= valid; x += kLanes) {
+  const auto chunk = [&](int64_t x) OTFUSE_LAMBDA {
     V v[kLanes];
     unroll<kLanes>([&](auto i)
                        OTFUSE_LAMBDA { v[i] = load_aligned(line + (x + i) * kStep); });
     Tile<real_t>::transpose(v);
     unroll<kLanes>([&](auto i) OTFUSE_LAMBDA {
       if (rows[i] != nullptr) {
-        store_unaligned(rows[i] + x, v[i]);
-        __builtin_prefetch(rows[i] + x + ahead, 1, 2);
+        store_unaligned(rows[i] + to + x, v[i]);
+        __builtin_prefetch(rows[i] + to + x + ahead, 1, 2);
       }
     });
-  }
-  for (; x < valid; ++x) {
+  };
+  if (each_chunk<real_t>(count, chunk)) return;
+  for (int64_t x = 0; x < count; ++x) {
     for (int i = 0; i < kLanes; ++i) {
-      if (rows[i] != nullptr) rows[i][x] = line[x * kStep + i];
+      if (rows[i] != nullptr) rows[i][to + x] = line[x * kStep + i];
     }
   }
 }
@@ -91,22 +87,22 @@ void load_rows(const Layout<real_t>& l, const Field<const real_t>& f, int64_t b,
                int64_t z, int64_t row, real_t fill, real_t* line,
                const Scratch<real_t>& s) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
-  const int64_t nx = l.grid.x;
+  const bool direct = f.stride.x == 1;
+  const int64_t ahead = direct ? kStep * f.stride.y : 0;
   const real_t* rows[kStep];
   for (int i = 0; i < kStep; ++i) {
     rows[i] = row + i < l.grid.y ? field_row(f, l.grid, b, z, row + i) : nullptr;
-    if (rows[i] == nullptr || is_plain_row(f)) continue;
-    real_t* copy = s.rows + i * nx;
-    std::fill(copy, copy + nx, fill);
-    each_run(f.window, nx, [&](int64_t to, int64_t from, int64_t count) {
-      copy_strided(rows[i] + from * f.stride.x, f.stride.x, count, copy + to, 1);
-    });
+    if (rows[i] == nullptr || direct) continue;
+    real_t* copy = s.rows + i * l.grid.x;
+    for (int64_t x = 0; x < f.window.extent.x; ++x) copy[x] = rows[i][x * f.stride.x];
     rows[i] = copy;
   }
-  const int64_t valid = is_plain_row(f) ? f.window.extent.x : nx;
-  const int64_t ahead = is_plain_row(f) ? kStep * f.stride.y : 0;
-  rows_to_lanes(rows, valid, nx, fill, ahead, line);
-  rows_to_lanes(rows + kLanes, valid, nx, fill, ahead, line + kLanes);
+  if (f.window.extent.x < l.grid.x) std::fill_n(line, l.row_block, fill);
+  each_run(f.window, l.grid.x, [&](int64_t to, int64_t from, int64_t count) {
+    real_t* const at = line + to * kStep;
+    rows_to_lanes(rows, from, count, fill, ahead, at);
+    rows_to_lanes(rows + kLanes, from, count, fill, ahead, at + kLanes);
+  });
 }
 
 // Rows row .. row + 2 L - 1 of plane z, loaded from a window, times their shares.
@@ -137,23 +133,24 @@ template <class real_t>
 void store_rows(const Layout<real_t>& l, const real_t* line, const Field<real_t>& f,
                 int64_t b, int64_t z, int64_t row, const Scratch<real_t>& s) {
   constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
-  const int64_t nx = l.grid.x;
+  const bool direct = f.stride.x == 1;
+  const int64_t ahead = direct ? kStep * f.stride.y : 0;
   real_t *targets[kStep], *rows[kStep];
   for (int i = 0; i < kStep; ++i) {
     targets[i] = row + i < l.grid.y ? field_row(f, l.grid, b, z, row + i) : nullptr;
-    const bool direct = targets[i] == nullptr || is_plain_row(f);
-    rows[i] = direct ? targets[i] : s.rows + i * nx;
+    rows[i] = direct || targets[i] == nullptr ? targets[i] : s.rows + i * l.grid.x;
   }
-  const int64_t valid = is_plain_row(f) ? f.window.extent.x : nx;
-  const int64_t ahead = is_plain_row(f) ? kStep * f.stride.y : 0;
-  lanes_to_rows(line, valid, ahead, rows);
-  lanes_to_rows(line + kLanes, valid, ahead, rows + kLanes);
-  if (is_plain_row(f)) return;
+  each_run(f.window, l.grid.x, [&](int64_t from, int64_t to, int64_t count) {
+    const real_t* const at = line + from * kStep;
+    lanes_to_rows(at, count, ahead, to, rows);
+    lanes_to_rows(at + kLanes, count, ahead, to, rows + kLanes);
+  });
+  if (direct) return;
   for (int i = 0; i < kStep; ++i) {
     if (targets[i] == nullptr) continue;
-    each_run(f.window, nx, [&](int64_t from, int64_t to, int64_t count) {
-      copy_strided(rows[i] + from, 1, count, targets[i] + to * f.stride.x, f.stride.x);
-    });
+    for (int64_t x = 0; x < f.window.extent.x; ++x) {
+      targets[i][x * f.stride.x] = rows[i][x];
+    }
   }
 }
 

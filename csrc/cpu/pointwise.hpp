@@ -33,7 +33,8 @@ void rl_update(const RlUpdateParams<real_t>& p) {
 #pragma omp parallel for simd num_threads(useful_threads(p.count, p.threads)) \
     schedule(static)
   for (int64_t i = 0; i < p.count; ++i) {
-    const real_t product = p.estimate[i] * p.correction[i];
+    const real_t least = p.clamp ? real_t(0) : p.correction[i];
+    const real_t product = p.estimate[i] * larger(p.correction[i], least);
     p.out[i] = weighted ? product * p.weight[i] : product;
   }
 }

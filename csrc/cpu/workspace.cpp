@@ -58,11 +58,16 @@ Workspace::Workspace(size_t bytes) {
   {
     std::lock_guard lock(pool().mutex);
     auto& free = pool().free;
-    // A block more than twice as large stays for a larger job.
-    auto fits = std::find_if(free.begin(), free.end(), [&](const Block& b) {
-      return b.bytes >= bytes && b.bytes / 2 <= std::max(bytes, kHugePage);
-    });
-    if (fits != free.end()) {
+    // A block many times as large stays for a larger job. Jobs that take turns, an
+    // iteration and the OTF for the next one, share it.
+    const auto fit = [&](const Block& b) {
+      return b.bytes >= bytes && b.bytes / 8 <= std::max(bytes, kHugePage);
+    };
+    auto fits =
+        std::min_element(free.begin(), free.end(), [&](const Block& a, const Block& b) {
+          return fit(a) != fit(b) ? fit(a) : a.bytes < b.bytes;
+        });
+    if (fits != free.end() && fit(*fits)) {
       data_ = fits->data;
       bytes_ = fits->bytes;
       free.erase(fits);

@@ -146,6 +146,7 @@ def rl_update_cpu(
     weight: int,
     out: int,
     threads: int,
+    clamp: bool,
 ) -> None: ...
 def rln_cpu(
     extent: Triple,

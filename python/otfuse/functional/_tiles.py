@@ -161,9 +161,9 @@ def _tile(spans: Sequence[_Span], before: Sequence[int], psf: Tensor) -> _Tile:
     windows = Windows(
         grid,
         True,
-        [0] * len(spans),
+        [s.source[0] - s.out[0] for s in spans],
         centre,
-        [s.out[0] - s.source[0] for s in spans],
+        [0] * len(spans),
         [s.out[1] - s.out[0] for s in spans],
     )
     kernel = psf.unsqueeze(0)

@@ -120,23 +120,24 @@ class _Model:
         self._camera, self._floor = camera, floor
         self._counts = camera.counts
         self._level, self._array = backgrounds([camera])
+        self._weighted = cast(Blur, camera.blur).geometry.padded or camera.seen is not None
 
     def restore_object(self, blur: Blur, estimate: Tensor, steps: int, accelerated: bool) -> Tensor:
         """The object after so many steps, on its whole domain."""
-        weighted = blur.geometry.padded or self._camera.seen is not None
         state = (estimate, None, None, self._floor.flatten(), self._array, None)
-        settings = blur.loop_settings(steps, self._level, accelerated, weighted)
+        settings = blur.loop_settings(steps, self._level, accelerated, self._weighted)
         return ops.richardson_lucy(self._counts, blur.psf, blur.otf, None, *state, *settings)[0]
 
     def restore_psf(self, blur: Blur, estimate: Tensor, steps: int) -> Blur:
         """The blur with the PSFs after so many steps."""
         axes, weight = tuple(range(1, estimate.ndim)), None
         for _ in range(steps):
-            correction, light = self._terms(blur, estimate, weight is None)
-            if weight is None:
+            correction, light = self._terms(blur, estimate, self._weighted and weight is None)
+            if light.numel():  # else it is alike for all of a PSF, which is then normalised
                 most = light.amax(axes, keepdim=True).clamp(min=0)
                 weight = weight_of(light, light > FLOOR * most)
-            psf = blur.psf * (correction - correction.detach().clamp(max=0)) * weight
+            psf = blur.psf * (correction - correction.detach().clamp(max=0))
+            psf = psf if weight is None else psf * weight
             total = psf.sum(axes, keepdim=True)
             psf = torch.where(total > 0, psf / torch.where(total > 0, total, 1), blur.psf)
             blur = blur.with_psf(psf)
@@ -149,9 +150,9 @@ class _Model:
             arrays = (self._counts, blur.psf, otf, estimate, self._floor.flatten(), self._array)
             windows = (blur.inner, g.grid, g.padded, g.psf_offset, g.estimate_offset)
             terms = ops.psf_terms(*arrays, self._level, *windows, lit)
-            return blur.per_psf(terms[0]), blur.per_psf(terms[1])
+            return blur.per_psf(terms[0]), blur.per_psf(terms[1]) if lit else terms[1]
         camera = self._camera
         observed = camera.only_seen(torch.ones_like(camera.image))
         expected = (blur.forward(estimate) + camera.background).maximum(self._floor)
-        light = blur.psf_adjoint(observed, estimate) if lit else blur.psf
+        light = blur.psf_adjoint(observed, estimate) if lit else blur.psf[:0]
         return blur.psf_adjoint(observed * camera.image / expected, estimate), light

@@ -195,7 +195,7 @@ def _in_place(camera: Camera, blur: TiledBlur, weight: Tensor) -> Step:
         blur.blur_into(p, ratio)
         ops.rl_ratio_(image, ratio, background, FLOOR, False)
         blur.back_into(ratio, correction)
-        ops.rl_update_(p, correction.clamp_(min=0), weight)
+        ops.rl_update_(p, correction, weight)
         return p
 
     return step

@@ -110,11 +110,13 @@ def rl_update(estimate: Tensor, correction: Tensor, weight: Tensor | None) -> Te
     estimate, correction = estimate.contiguous(), correction.contiguous()
     weight = None if weight is None else weight.contiguous()
     out = on_huge_pages(torch.empty_like(estimate))
-    _update(estimate, correction, weight, out)
+    _update(estimate, correction, weight, out, False)
     return out
 
 
-def _update(estimate: Tensor, correction: Tensor, weight: Tensor | None, out: Tensor) -> None:
+def _update(
+    estimate: Tensor, correction: Tensor, weight: Tensor | None, out: Tensor, clamp: bool
+) -> None:
     """As _ratio."""
     _C.rl_update_cpu(
         is_double(estimate),
@@ -124,13 +126,17 @@ def _update(estimate: Tensor, correction: Tensor, weight: Tensor | None, out: Te
         0 if weight is None else weight.data_ptr(),
         out.data_ptr(),
         torch.get_num_threads(),
+        clamp,
     )
 
 
 @operator("rl_update_", "(Tensor(a!) estimate, Tensor correction, Tensor? weight) -> ()")
 def rl_update_(estimate: Tensor, correction: Tensor, weight: Tensor | None) -> None:
-    """The update in the place of `estimate`; all contiguous. On the CPU; no derivative."""
-    _update(estimate, correction, weight, estimate)
+    """The update in the place of `estimate`, by the correction where that is not negative, else 0.
+
+    All contiguous. On the CPU; no derivative.
+    """
+    _update(estimate, correction, weight, estimate, True)
 
 
 @register_fake("rl_update_")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cli_helpers import CommandLine, Outcome, save
-from otfuse.io import find_provenance, read_stack
+from otfuse.io import find_provenance, open_volume, read_stack
 from otfuse.nn import RLN
 from otfuse.nn.rln_scale import IntensityScale
 from otfuse.nn.rln_stitch import restore_as_published
@@ -195,13 +195,43 @@ def test_rejects_planes_and_what_is_not_finite(predict: Predict, rng: np.random.
     assert "finite" in done.err
 
 
-def test_rejects_other_weights(predict: Predict, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("out", ["out.tif", "out.zarr"])
+def test_two_views(predict: Predict, rng: np.random.Generator, out: str) -> None:
+    torch.manual_seed(7)
+    network, weights = RLN(views=2).eval(), predict.folder / "two.safetensors"
+    network.save(weights)
+    views = [beads(rng, 1, 1, 12, 40, 48), 3 * beads(rng, 1, 1, 12, 40, 48)]
+    paths = [save(predict.folder / f"{i}.tif", view) for i, view in enumerate(views)]
+    scales = [IntensityScale.of(view[0, 0]) for view in views]
+    scaled = [
+        scale.apply(view[0, 0].astype(np.float32)).astype(np.float32)
+        for scale, view in zip(scales, views, strict=True)
+    ]
+    expected = scales[0].undo(network.restore(*scaled))
+    done = predict(
+        "predict", paths[0], "-o", predict.folder / out, "--model", "rln", "--weights", weights,
+        "--second-view", paths[1],
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    found = open_volume(predict.folder / out).read((0, 0))
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_rejects_other_views(predict: Predict, rng: np.random.Generator) -> None:
     image = save(predict.folder / "in.tif", beads(rng, 1, 1, 4, 16, 16))
+    small = save(predict.folder / "small.tif", beads(rng, 1, 1, 4, 16, 14))
+    predict.run(image, "--second-view", image).failed(2, "of 2 views, got one of 1")
+    predict.run(image, "--second-view", image, "--stitch", "published").failed(2, "linear")
     RLN(views=2).save(predict.folder / "two.safetensors")
     predict.weights = predict.folder / "two.safetensors"
-    done = predict.run(image)
-    assert done.code == 2
-    assert "a network for one view, got 2 views" in done.err
+    predict.run(image).failed(2, "of 1 views, got one of 2", "--second-view")
+    predict.run(image, "--second-view", small).failed(2, "must have the image's extents")
+    words = ("--second-view", small, "-o", predict.folder / "out.zarr")
+    predict.run(image, *words).failed(2, "must have the image's extents")
+
+
+def test_rejects_other_weights(predict: Predict, rng: np.random.Generator) -> None:
+    image = save(predict.folder / "in.tif", beads(rng, 1, 1, 4, 16, 16))
     predict.weights = predict.folder / "none.safetensors"
     assert predict.run(image).code == 2
 
@@ -237,7 +267,7 @@ def test_projection_rejects(predict: Predict, rng: np.random.Generator) -> None:
 def test_volumes_into_zarr(predict: Predict, rng: np.random.Generator) -> None:
     """By tiles into an OME-Zarr, which the same command does not do twice."""
     pytest.importorskip("zarr")
-    from otfuse.io import create_volume, open_volume
+    from otfuse.io import create_volume
 
     stack = beads(rng, 2, 1, 8, 110, 71)
     image = predict.folder / "in.zarr"

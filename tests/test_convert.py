@@ -102,6 +102,8 @@ def test_integers(run: CommandLine, image: tuple[Path, np.ndarray], target: str)
     negative = open_volume(run.folder / "n.tif")
     with pytest.raises(ValueError, match="must be finite and not negative for uint8"):
         convert(negative, run.folder / ("n" + target), dtype="uint8")
+    convert(negative, run.folder / ("c" + target), dtype="uint8", negative="clip")
+    assert not open_volume(run.folder / ("c" + target)).read().any()
     with pytest.raises(ValueError, match="dtype must be one of uint16, uint8, got 'int8'"):
         convert(negative, run.folder / ("n" + target), dtype="int8")
 

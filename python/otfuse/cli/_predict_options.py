@@ -31,6 +31,7 @@ class PredictOptions:
     max_memory: str | None = None
     overwrite: bool = False
     verbose: bool = False
+    second_view: Path | str | None = None
     local_cluster: int | None = None
     scheduler: str | None = None
 
@@ -50,6 +51,11 @@ class PredictOptions:
             raise UsageError(
                 f"predict: --stitch must be one of {', '.join(self.kind.stitches)} for "
                 f"{self.model}, got {self.stitch}"
+            )
+        if self.second_view is not None and (self.kind.ndim < 3 or self.stitch != "linear"):
+            raise UsageError(
+                "predict: --second-view must go with --model rln and --stitch linear, got "
+                f"{self.model} and {self.stitch}"
             )
         if self.max_memory is not None:
             parse_memory(self.max_memory, "predict")

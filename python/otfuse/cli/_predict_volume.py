@@ -17,7 +17,7 @@ from otfuse.cli._options import parse_memory
 from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._report import Report, by_extents, in_bytes, number
 from otfuse.cli._steps import Steps
-from otfuse.io import RowFile, Stack, streamed_percentiles, write_rows
+from otfuse.io import RowFile, Stack, read_stack, streamed_percentiles, write_rows
 
 if TYPE_CHECKING:
     from otfuse.tiling import TilePlan
@@ -77,21 +77,27 @@ def predict_into(
     """
     nt, nc, *extents = stack.data.shape
     check_network(options, network, extents)
+    stacks = [stack]
+    if options.second_view is not None:
+        stacks.append(read_stack(options.second_view, axes=options.axes, mmap=True))
+    check_views(stacks)
     work = _published if options.stitch == "published" else _tiled
     restore, plan = work(options, network, extents, report)
     with Steps(nt * nc * (len(plan) if plan else 1), "tiles") as steps:
         for t, c in np.ndindex(nt, nc):
-            restore(stack.data[t, c], partial(file.write, t, c), steps)
+            restore([view.data[t, c] for view in stacks], partial(file.write, t, c), steps)
             if options.verbose and plan is not None and len(plan) > 1:
                 _report_seams(plan, file.mapped()[t, c], report)
 
 
 def check_network(options: PredictOptions, network: Any, extents: Sequence[int]) -> None:
-    """Refuse a network of several views, and images that are no volumes."""
-    if network.views != 1:
+    """Refuse a network of more or fewer views than there are, and images that are no volumes."""
+    given = 1 if options.second_view is None else 2
+    if network.views != given:
+        remedy = "leave --second-view away" if given == 2 else "give the other with --second-view"
         raise UsageError(
-            f"predict: --weights must be those of a network for one view, got {network.views} "
-            "views; use RLN.restore in Python"
+            f"predict: --weights must be those of a network of {given} views, got one of "
+            f"{network.views}; {remedy}"
         )
     if min(extents) < 2:
         raise UsageError(
@@ -100,8 +106,19 @@ def check_network(options: PredictOptions, network: Any, extents: Sequence[int])
         )
 
 
+def check_views(stacks: Sequence[Stack]) -> None:
+    """Refuse views that do not lie on one another."""
+    first, *others = (stack.data.shape for stack in stacks)
+    for shape in others:
+        if shape != first:
+            raise UsageError(
+                f"predict: --second-view must have the image's extents {by_extents(first)}, got "
+                f"{by_extents(shape)}; register and crop it first"
+            )
+
+
 _WriteRows = Callable[[int, np.ndarray], None]
-_Restore = Callable[[np.ndarray, _WriteRows, Steps], None]
+_Restore = Callable[[Sequence[np.ndarray], _WriteRows, Steps], None]
 
 
 def _tiled(
@@ -116,8 +133,9 @@ def _tiled(
         overlap=options.overlap,
         max_memory=options.max_memory,
         gpu=_gpu_of(network),
+        views=network.views,
     )
-    need = volume_bytes(plan.tile, plan.shape)
+    need = volume_bytes(plan.tile, plan.shape, network.views)
     ty, tz, tx = plan.tile
     report.row(
         "plan",
@@ -125,23 +143,27 @@ def _tiled(
         f"where cut, {in_bytes(need)}, intensities by the volume's percentiles",
     )
 
-    def restore(volume: np.ndarray, write: _WriteRows, steps: Steps) -> None:
-        low, high = streamed_percentiles(volume, PERCENTS)
-        scale = IntensityScale.from_percentiles(low, high)
-        offset, span = np.float32(scale.offset), np.float32(scale.span)
-        by_rows = volume.transpose(1, 0, 2)
+    def restore(volumes: Sequence[np.ndarray], write: _WriteRows, steps: Steps) -> None:
+        scales = [
+            IntensityScale.from_percentiles(*streamed_percentiles(volume, PERCENTS))
+            for volume in volumes
+        ]
 
-        def read(tile: Any) -> np.ndarray:
-            array = np.array(cut(by_rows, tile).transpose(1, 0, 2), np.float32, order="C")
-            array -= offset
-            array /= span
-            return array
+        def read(tile: Any) -> list[np.ndarray]:
+            arrays = []
+            for volume, scale in zip(volumes, scales, strict=True):
+                part = cut(volume.transpose(1, 0, 2), tile).transpose(1, 0, 2)
+                array = np.array(part, np.float32, order="C")
+                array -= np.float32(scale.offset)
+                array /= np.float32(scale.span)
+                arrays.append(array)
+            return arrays
 
-        def compute(array: np.ndarray) -> np.ndarray:
-            result = network.restore(array)
-            if options.scale == "image":
-                result *= span
-                result += offset
+        def compute(arrays: list[np.ndarray]) -> np.ndarray:
+            result = network.restore(*arrays)
+            if options.scale == "image":  # the first view's
+                result *= np.float32(scales[0].span)
+                result += np.float32(scales[0].offset)
             steps.advance()
             return result.transpose(1, 0, 2)
 
@@ -176,8 +198,8 @@ def _published(
         "its own percentiles and back without offset, through float16: as published",
     )
 
-    def restore(volume: np.ndarray, write: _WriteRows, steps: Steps) -> None:
-        whole = restore_as_published(volume, network.restore)
+    def restore(volumes: Sequence[np.ndarray], write: _WriteRows, steps: Steps) -> None:
+        whole = restore_as_published(volumes[0], network.restore)
         write(0, whole.transpose(1, 0, 2))
         steps.advance()
 
@@ -191,6 +213,7 @@ def plan_volume(
     overlap: int = OVERLAP,
     max_memory: str | None = None,
     gpu: Gpu | None = None,
+    views: int = 1,
 ) -> TilePlan:
     """Tiles of a volume over the axes (y, z, x).
 
@@ -205,6 +228,8 @@ def plan_volume(
         As typed; by default three quarters of what is free.
     gpu : Gpu, optional
         That computes, if one does.
+    views : int
+        That the network takes.
 
     Raises
     ------
@@ -217,11 +242,11 @@ def plan_volume(
     margin = max(0, min(MARGIN, overlap // 2 - 2))
     allowed = _allowed(max_memory)
     if tile > 0:
-        return _plan_of_tile(shape, tile, overlap, margin, allowed, gpu)
+        return _plan_of_tile(shape, tile, overlap, margin, allowed, gpu, views)
 
     def cost(tile: Sequence[int]) -> int:
         """Shares of the GPU's memory count as such shares of the main one."""
-        here = volume_bytes(tile, shape)
+        here = volume_bytes(tile, shape, views)
         return here if gpu is None else max(here, gpu.need(tile) * allowed // max(1, gpu.free))
 
     try:
@@ -247,6 +272,7 @@ def _plan_of_tile(
     margin: int,
     allowed: int,
     gpu: Gpu | None,
+    views: int,
 ) -> TilePlan:
     """Tiles of the extent that was asked for, if they fit."""
     from otfuse.tiling import plan_tiles
@@ -260,7 +286,7 @@ def _plan_of_tile(
         multiple=MULTIPLE,
         margin=[margin * cut for cut in is_cut],
     )
-    need = volume_bytes(plan.tile, shape)
+    need = volume_bytes(plan.tile, shape, views)
     if need > allowed:
         raise UsageError(
             f"predict: memory must not exceed {in_bytes(allowed)}, got a plan of "
@@ -274,14 +300,18 @@ def _plan_of_tile(
     return plan
 
 
-def volume_bytes(tile: Sequence[int], shape: Sequence[int]) -> int:
-    """Memory of working through tiles (y, z, x): two read, one result, rows blended and written."""
+def volume_bytes(tile: Sequence[int], shape: Sequence[int], views: int = 1) -> int:
+    """Memory of working through tiles (y, z, x): two read, one result, rows blended and written.
+
+    Of several views their stack comes on top.
+    """
     from otfuse.functional import rln_bytes
 
     ty, tz, tx = tile
     voxels, rows = ty * tz * tx, ty * shape[1] * shape[2]
     weight = 4 * voxels if all(t < n for t, n in zip(tile, shape, strict=True)) else 0
-    return 12 * voxels + weight + 8 * rows + rln_bytes((tz, ty, tx))
+    read = 8 * views + (4 * views if views > 1 else 0)
+    return (4 + read) * voxels + weight + 8 * rows + rln_bytes((tz, ty, tx), views)
 
 
 def _gpu_of(network: Any) -> Gpu | None:

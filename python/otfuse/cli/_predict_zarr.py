@@ -15,7 +15,7 @@ from otfuse.cli._memory import allowed_memory
 from otfuse.cli._options import parse_memory
 from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._predict_planes import PLANE_BYTES, plan_plane, report_planes, restore_plane
-from otfuse.cli._predict_volume import check_network, plan_volume
+from otfuse.cli._predict_volume import check_network, check_views, plan_volume
 from otfuse.cli._report import Report, by_extents, in_bytes, in_time
 from otfuse.cli._steps import Steps
 from otfuse.cli._volume_place import (
@@ -50,19 +50,23 @@ class NetworkTile:
     """Restores tiles of one image of a volume, whose scale they share."""
 
     network: Any
-    offset: float
-    span: float
-    back: bool  # to the image's range
+    place: tuple[int, int]  # time point and channel
+    scales: tuple[tuple[float, float], ...]  # offset and span of each view
+    back: bool  # to the first view's range
+    others: tuple[Volume, ...]  # views after the first
 
     def __call__(self, tile: Tile, counts: np.ndarray) -> np.ndarray:
         """The restored tile, float32; `counts` are float32, and overwritten."""
-        offset, span = np.float32(self.offset), np.float32(self.span)
-        counts -= offset
-        counts /= span
-        result = np.asarray(self.network.restore(counts))
+        where = (*self.place, *tile.slices)
+        views = [counts, *(other.read_float32(where) for other in self.others)]
+        for view, (offset, span) in zip(views, self.scales, strict=True):
+            view -= np.float32(offset)
+            view /= np.float32(span)
+        result = np.asarray(self.network.restore(*views))
         if self.back:
-            result *= span
-            result += offset
+            offset, span = self.scales[0]
+            result *= np.float32(span)
+            result += np.float32(offset)
         return result
 
 
@@ -105,15 +109,17 @@ def predict_zarr(options: PredictOptions) -> None:
     source = open_volume(options.image, axes=options.axes)
     report_image(source, report)
     network = load_network(options, report)
+    views = [source]
     if options.model == "rln":
         check_network(options, network, source.shape[2:])
+        views = _views(options, source)
     record = make_record(options, source)
     typed = {k: v for k, v in asdict(options).items() if k not in _NOT_PARAMETERS}
     parameters = {**record["parameters"], "options": typed}
     with only_run(options.output) as lock:
         work, ledger = find_job(options)
         if ledger is None:
-            ledger = _begin(options, work, source, parameters)
+            ledger = _begin(options, work, views, parameters)
         else:
             ledger.check(parameters)
             report.row("resumed", f"{len(ledger.done)} blocks are written")
@@ -123,7 +129,7 @@ def predict_zarr(options: PredictOptions) -> None:
         else:
             plan = _restored_plan(ledger)
             report.row("plan", f"{len(plan)} tiles of {by_extents(plan.tile)} (z, y, x)")
-            tiles = _restorers(options, network, source, ledger, report)
+            tiles = _restorers(options, network, views, ledger, report)
             job = Job(source, target, job_folder(work) / "scratch", plan, tiles)
             with place_of(options, job, report) as place, Steps(len(job.tiles()), "tiles") as steps:
                 outcome = run_job(job, ledger, lock, place, counted(steps), record)
@@ -138,13 +144,15 @@ def _check(options: PredictOptions) -> None:
 
 
 def _restorers(
-    options: PredictOptions, network: Any, source: Volume, ledger: Ledger, report: Report
+    options: PredictOptions, network: Any, views: list[Volume], ledger: Ledger, report: Report
 ) -> tuple[NetworkTile | PlanesTile, ...]:
     """What restores the tiles of each image."""
+    source, others = views[0], tuple(views[1:])
     if options.model == "rln":
+        back, images = options.scale == "image", np.ndindex(source.shape[:2])
         return tuple(
-            NetworkTile(network, offset, span, options.scale == "image")
-            for offset, span in ledger.settled["scales"]
+            NetworkTile(network, (t, c), tuple(map(tuple, scales)), back, others)
+            for (t, c), scales in zip(images, ledger.settled["scales"], strict=True)
         )
     nt, nc, nz, *extents = source.shape
     plan = plan_plane("predict", extents, options.tile, options.overlap)
@@ -153,13 +161,14 @@ def _restorers(
 
 
 def _begin(
-    options: PredictOptions, work: Path, source: Volume, parameters: dict[str, Any]
+    options: PredictOptions, work: Path, views: list[Volume], parameters: dict[str, Any]
 ) -> Ledger:
     """Choose tiles and find the scale of each image, once for all runs."""
     from otfuse.jobs import begin
 
+    source = views[0]
     if options.model == "rln":
-        plan, scales = _plan_of_rln(options, source), _scales_of_rln(source)
+        plan, scales = _plan_of_rln(options, source, len(views)), _scales_of_rln(views)
     else:
         # Refuses what is too small before anything is made.
         plan_plane("predict", source.shape[3:], options.tile, options.overlap)
@@ -174,28 +183,39 @@ def _begin(
     )
 
 
-def _plan_of_rln(options: PredictOptions, source: Volume) -> TilePlan:
+def _views(options: PredictOptions, source: Volume) -> list[Volume]:
+    """The image and, for a network of two, its other view."""
+    if options.second_view is None:
+        return [source]
+    views = [source, open_volume(options.second_view, axes=options.axes)]
+    check_views(views)
+    return views
+
+
+def _plan_of_rln(options: PredictOptions, source: Volume, n_views: int) -> TilePlan:
     return _in_zyx(
         plan_volume(
             source.shape[2:],
             tile=options.tile,
             overlap=options.overlap,
             max_memory=options.max_memory,
+            views=n_views,
         )
     )
 
 
-def _scales_of_rln(source: Volume) -> list[list[float]]:
-    """Offset and span of each image, from what can be read of it."""
+def _scales_of_rln(views: list[Volume]) -> list[list[list[float]]]:
+    """Offset and span of each view of each image, from what can be read of it."""
     from otfuse.jobs.survey import Planes
     from otfuse.nn.rln_scale import PERCENTS, IntensityScale
 
-    scales = []
-    for t, c in np.ndindex(source.shape[:2]):
-        low, high = streamed_percentiles(Planes(source, t, c), PERCENTS)
+    def scale_of(view: Volume, t: int, c: int) -> list[float]:
+        low, high = streamed_percentiles(Planes(view, t, c), PERCENTS)
         scale = IntensityScale.from_percentiles(low, high)
-        scales.append([scale.offset, scale.span])
-    return scales
+        return [scale.offset, scale.span]
+
+    images = np.ndindex(views[0].shape[:2])
+    return [[scale_of(view, t, c) for view in views] for t, c in images]
 
 
 def _slabs(options: PredictOptions, source: Volume) -> TilePlan:

@@ -133,6 +133,7 @@ def store_result(
             chunks=CHUNK,
             compression=COMPRESSION,
             dtype=options.dtype,
+            negative="clip",
             provenance=record,
             max_bytes=ENOUGH,
         )

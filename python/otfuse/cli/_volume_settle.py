@@ -26,9 +26,9 @@ COMPRESSION = "blosc-lz4"  # twice as fast as the best one, for a twentieth more
 # and the counts of the next tile or the result of the last one.
 _HELD = 4 + 4
 # Bytes while they are unpacked, as they are and as stored; and while each thread packs them.
-_UNPACKED, _PACKED = 3, 5
+_UNPACKED, _PACKED = 2, 5
 _PILOT = 30  # iterations for which the tile is chosen that decides how many there will be
-_STEPS_LOG2 = 5  # of memory: the plan does not hang on a few pages more or less
+_STEPS_LOG2 = 6  # of memory: the plan does not hang on a few pages more or less
 
 
 def settle(

@@ -55,6 +55,13 @@ Scale = Annotated[
         "--normalize tile).",
     ),
 ]
+SecondView = Annotated[
+    str | None,
+    Option(
+        metavar="IMAGE",
+        help="The other view, for a network of two: registered, and of the first one's extents.",
+    ),
+]
 Device = Annotated[str, Option(metavar="auto|cpu|cuda", help="Where to compute.")]
 Verbose = Annotated[bool, Option("--verbose", help="Also measure how much tiles show.")]
 
@@ -69,6 +76,7 @@ def predict_command(
     normalize: Normalize = None,
     scale: Scale = None,
     stitch: Stitch = None,
+    second_view: SecondView = None,
     axes: arg.Axes = None,
     device: Device = "auto",
     dtype: arg.Dtype = "float32",
@@ -85,6 +93,7 @@ def predict_command(
     """
     kind, given = find_model("predict", model), dict(locals())
     given["image"] = located(image)
+    given["second_view"] = None if second_view is None else located(second_view)
     given["tile"] = kind.tile if tile is None else tile
     given["overlap"] = kind.overlap if overlap is None else overlap
     given["normalize"] = normalize or kind.normalizations[0]

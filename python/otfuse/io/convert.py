@@ -37,6 +37,7 @@ def convert(
     compression: str = "blosc-zstd",
     version: str = "0.5",
     dtype: str | None = None,
+    negative: str = "error",
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     max_bytes: int = 2**30,
@@ -55,6 +56,8 @@ def convert(
     dtype : {None, "uint16", "uint8"}
         Integers to store `round(factor * value)` as; the factor of each channel puts its highest
         value at the full scale, for which all pixels are read twice.
+    negative : {"error", "clip"}
+        Whether integers are refused for values below 0, or stored as 0 there.
     provenance, overwrite
         As for `create_volume` and `write_stack`.
     max_bytes : int
@@ -80,7 +83,7 @@ def convert(
     show = progress or (lambda done, total: None)
     record, kept = dict(provenance or {}), _Kept(volume.dtype.name)
     if dtype is not None:
-        kept = _as_integers(volume, dtype, room)
+        kept = _as_integers(volume, dtype, room, clip=negative == "clip")
         record["scale"] = kept.record(volume)
     if not named_zarr(target):
         return _to_tiff(volume, Path(target), kept, room, show, record or None, overwrite)
@@ -170,7 +173,7 @@ class _Kept:
         )
 
 
-def _as_integers(volume: Volume, dtype: str, room: int) -> _Kept:
+def _as_integers(volume: Volume, dtype: str, room: int, *, clip: bool) -> _Kept:
     """Factors of the channels, from all pixels."""
     if dtype not in DTYPES:
         raise ValueError(f"convert: dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
@@ -179,7 +182,7 @@ def _as_integers(volume: Volume, dtype: str, room: int) -> _Kept:
         block = volume.read(region)
         here = highest[region[1]]
         np.maximum(here, block.max(axis=(0, 2, 3, 4)), out=here)
-        lowest = min(lowest, float(block.min()))
+        lowest = min(lowest, max(float(block.min()), 0.0) if clip else float(block.min()))
         check_storable("convert", lowest, list(here), dtype)
     return _Kept(dtype, factors_of(list(map(float, highest)), dtype))
 

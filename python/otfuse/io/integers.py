@@ -32,10 +32,11 @@ def factors_of(highest: Sequence[float], dtype: str) -> tuple[float, ...]:
 
 
 def to_integers(values: np.ndarray, factor: float | np.ndarray, dtype: str) -> np.ndarray:
-    """`round(factor * value)`."""
+    """`round(factor * value)`, from 0 on."""
     # The factor puts the maximum at full scale; the product may exceed it by an ulp.
     scaled = np.multiply(values, factor, dtype=np.float64)
-    return np.minimum(np.rint(scaled, out=scaled), np.iinfo(dtype).max).astype(dtype)
+    np.rint(scaled, out=scaled)
+    return np.clip(scaled, 0, np.iinfo(dtype).max, out=scaled).astype(dtype)
 
 
 def scale_record(labels: Sequence[str], dtype: str, factors: Sequence[float]) -> dict[str, Any]:

@@ -26,9 +26,9 @@ def main() -> int:
         return 1
     reports = [json.loads(path.read_text(encoding="utf-8")) for path in results]
     readme = ROOT / "README.md"
-    table = "\n\n".join(markdown_table(report) for report in reports)
+    table = markdown_table(*reports)
     readme.write_text(with_table(readme.read_text(encoding="utf-8"), table), encoding="utf-8")
-    print(f"README.md: table of {len(reports)} machine(s) written")
+    print(f"README.md: tables of {len(reports)} results written")
     return 0
 
 

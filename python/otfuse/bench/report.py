@@ -98,14 +98,19 @@ def machine_line(machine: Mapping[str, Any]) -> str:
     )
 
 
-def markdown_table(report: Mapping[str, Any]) -> str:
-    """Return the whole report for a README."""
+def markdown_table(*reports: Mapping[str, Any]) -> str:
+    """Return whole reports for a README, one table after another."""
+    tables = "\n\n".join(map(_markdown_rows, reports))
+    return f"{tables}\n\n{LEGEND}"
+
+
+def _markdown_rows(report: Mapping[str, Any]) -> str:
     lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
     for row in map(table_row, report["results"]):
         pairs = (f"{ours} ({plain})" for ours, plain in (row.first, row.memory))
         cells = (row.what, *row.numbers, *pairs, ", ".join(row.others))
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([machine_line(report["machine"]), "", *lines, "", LEGEND])
+    return "\n".join([machine_line(report["machine"]), "", *lines])
 
 
 def rich_table(report: Mapping[str, Any]) -> Table:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from compare import assert_adjoint, assert_close, assert_same
+from otfuse.ops.spectral_mix import by_symbol
 from samples import by_name
 from test_spectral_mix_op import CHANNELS, SHAPES, plain
 
@@ -112,6 +113,12 @@ def test_opcheck(shape: tuple[int, ...]) -> None:
     opcheck = torch.library.opcheck
     opcheck(torch.ops.otfuse.spectral_mix_factors.default, (x, weight, basis, False))
     opcheck(torch.ops.otfuse.spectral_mix_factors.default, (u, weight, basis, True))
+
+
+@pytest.mark.parametrize("adjoint", [False, True])
+def test_what_serves_other_devices(adjoint: bool) -> None:
+    x, weight, basis = arrays((9, 7), (4, 4))
+    assert_close(by_symbol(x, weight, basis, adjoint), op(x, weight, basis, adjoint), "by symbol")
 
 
 def test_strided_arguments() -> None:

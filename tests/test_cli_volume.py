@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -78,7 +79,7 @@ def volumes(capsys: pytest.CaptureFixture[str], tmp_path: Path, one_thread: None
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if there were memory for little."""
-    monkeypatch.setattr(_volume_settle, "allowed_memory", lambda given: 14 << 20)
+    monkeypatch.setattr(_volume_settle, "allowed_memory", lambda given: 13 << 20)
 
 
 def test_restores_a_volume_by_tiles(volumes: Volumes, small_tiles: None) -> None:
@@ -86,6 +87,8 @@ def test_restores_a_volume_by_tiles(volumes: Volumes, small_tiles: None) -> None
     done = volumes.run()
     assert done.code == 0, done.err
     assert int(done.out.split(" tiles of")[0].split()[-1]) >= 3
+    told = re.search(r"([\d.]+) MB besides the program, about [\d.]+ \S+ of iterations", done.out)
+    assert told is not None and 5 < float(told[1]) <= 13.7
     found = open_volume(volumes.folder / "out.zarr")
     assert found.voxel == VOXEL and found.channel_names == ("GFP", "RFP")
     for channel in range(2):

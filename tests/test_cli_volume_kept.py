@@ -20,7 +20,7 @@ __all__ = ["volumes"]
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if there were memory for some tiles and no whole image."""
     monkeypatch.setattr(_memory, "free_memory", lambda: 8 << 20)
-    monkeypatch.setattr(_volume_settle, "allowed_memory", lambda given: 14 << 20)
+    monkeypatch.setattr(_volume_settle, "allowed_memory", lambda given: 13 << 20)
 
 
 def as_stored(floats: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -66,6 +66,17 @@ def test_integers_interrupted(volumes: Volumes, monkeypatch: pytest.MonkeyPatch)
     assert volumes.result().dtype == np.uint8 and volumes.result().max() == 255
     assert "nothing was left to do" in volumes.run(*words).out
     volumes.run().failed(2, "options must be what the output was begun with")
+
+
+def test_compression(volumes: Volumes) -> None:
+    volumes.prepare((1, 1, 6, 40, 44))
+    assert volumes.run("--compression", "zstd").code == 0
+    assert open_volume(volumes.folder / "out.zarr").compression == "zstd"
+    assert volumes.run("--compression", "none", "--dtype", "uint8", out="b.zarr").code == 0
+    assert open_volume(volumes.folder / "b.zarr").compression == "none"
+    volumes.run("--compression", "none").failed(2, "options must be what the output was begun")
+    words = volumes.command("--compression", "none", out="out.tif")
+    volumes(*words).failed(2, "--output must end in .zarr with --compression none")
 
 
 @pytest.mark.parametrize("out", ["out.zarr", "out.tif"])

@@ -151,6 +151,10 @@ Dtype = Annotated[
     Literal["float32", "uint16", "uint8"],
     Option(help="Integers are scaled, the factors stored.", rich_help_panel=_OUT),
 ]
+Compression = Annotated[
+    Literal["blosc-zstd", "blosc-lz4", "zstd", "gzip", "none"] | None,
+    Option(help="Of an OME-Zarr; by default blosc-lz4.", rich_help_panel=_OUT),
+]
 Preview = Annotated[
     Path | None,
     Option(metavar="OUT.png", help="Picture of before and after.", rich_help_panel=_OUT),

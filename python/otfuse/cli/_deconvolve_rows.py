@@ -45,7 +45,7 @@ def deconvolve_rows(options: DeconvolveOptions, *, introduced: bool = False) -> 
     settled = settle(options, source, psfs, optics.voxel, first, rows=True)
     count = max(settled["iterations"])
     plan = plan_volume(options, source, psfs, count, settled["grid"], rows=True)
-    report_plan(options, plan, settled, report)
+    report_plan(options, source, plan, settled, report, rows=True)
     restorers = make_restorers(options, psfs, plan, settled, optics.voxel)
     nt, nc = source.shape[:2]
     written: list[Written] = []

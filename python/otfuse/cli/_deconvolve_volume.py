@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from otfuse.cli import _optics, _psf_input
 from otfuse.cli._errors import UsageError
 from otfuse.cli._options import DeconvolveOptions
-from otfuse.cli._report import Report, by_extents, in_time
+from otfuse.cli._report import Report, by_extents, in_bytes, in_time
 from otfuse.cli._restore import describe
 from otfuse.cli._steps import Steps
 from otfuse.cli._volume_place import (
@@ -30,6 +31,7 @@ from otfuse.cli._volume_settle import (
     COMPRESSION,
     edges_of,
     method_of,
+    needed_bytes,
     places_of,
     plan_volume,
     settle,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from otfuse.jobs import Job, Ledger
     from otfuse.tiling import LoopPlan, TiledLoop
 
+_TO_RATE = (32, 128, 128)  # what the rate is measured on, in a moment
 # What the result does not depend on, or what is told by other means.
 _NOT_PARAMETERS = (
     "image", "output", "psf", "threads", "max_memory", "overwrite", "preview", "local_cluster",
@@ -65,7 +68,7 @@ def deconvolve_volume(options: DeconvolveOptions) -> None:
         if ledger is None:
             check_previews(options, source.shape[1])
             settled = settle(options, source, psfs, optics.voxel, report)
-            ledger = _begin(work, source, optics.voxel, record, settled)
+            ledger = _begin(options, work, source, optics.voxel, record, settled)
         else:
             ledger.check(record["parameters"])
             report.row("resumed", f"{len(ledger.done)} blocks are written")
@@ -156,6 +159,7 @@ def _record(
 
 
 def _begin(
+    options: DeconvolveOptions,
     work: Path,
     source: Volume,
     voxel: Any,
@@ -173,7 +177,7 @@ def _begin(
             like=source,
             voxel=voxel,
             chunks=CHUNK,
-            compression=COMPRESSION,
+            compression=options.compression or COMPRESSION,
         ),
         record["parameters"],
         settled,
@@ -200,15 +204,23 @@ def _job(
     plan = plan_volume(options, source, psfs, max(settled["iterations"]), settled["grid"])
     ledger.check_settled({"tiles": places_of(plan)})
     of_channel = make_restorers(options, psfs, plan, settled, voxel)
-    report_plan(options, plan, settled, report)
+    report_plan(options, source, plan, settled, report)
     scratch = job_folder(work) / "scratch"
     return Job(source, target, scratch, plan.tiles, tuple(of_channel * source.shape[0]))
 
 
 def report_plan(
-    options: DeconvolveOptions, plan: LoopPlan, settled: dict[str, Any], report: Report
+    options: DeconvolveOptions,
+    source: Volume,
+    plan: LoopPlan,
+    settled: dict[str, Any],
+    report: Report,
+    *,
+    rows: bool = False,
 ) -> None:
-    """Print iterations and tiles."""
+    """Print iterations, tiles, memory, and the time by the rate of this machine."""
+    from otfuse.tiling import measure_rate
+
     tiles, iterations = plan.tiles, ", ".join(map(str, dict.fromkeys(settled["iterations"])))
     report.row(
         "plan",
@@ -216,6 +228,13 @@ def report_plan(
         f"{by_extents(tiles.tile)} (z, y, x), grid {by_extents(plan.grid)}, overlap "
         f"{by_extents(tiles.overlap)}",
     )
+    need = needed_bytes(options, source, plan, rows=rows)
+    text = f"{in_bytes(need)} besides the program"
+    if options.scheduler is None:
+        voxels = source.shape[0] * len(tiles) * prod(plan.grid)
+        seconds = 1e-9 * measure_rate(_TO_RATE) * voxels * sum(settled["iterations"])
+        text += f", about {in_time(seconds)} of iterations, by the rate measured now"
+    report.notes([text])
 
 
 def make_restorers(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from otfuse.cli._errors import UsageError
-from otfuse.io.zarr_store import is_url
+from otfuse.io.zarr_store import is_url, named_zarr
 
 _ITERS, _ITERS_UNMATCHED, _MOST_UNMATCHED = 30, 2, 5
 # Of stacks whose PSF is that of a model: haze from all planes takes long to go, a focused laser
@@ -59,6 +59,7 @@ class DeconvolveOptions:
     threads: int | None = None
     max_memory: str | None = None
     dtype: str = "float32"
+    compression: str | None = None
     overwrite: bool = False
     preview: Path | None = None
     local_cluster: int | None = None
@@ -74,6 +75,7 @@ class DeconvolveOptions:
         if self.preview is not None and self.preview.suffix.lower() != ".png":
             raise UsageError(f"deconvolve: --preview must end in .png, got {self.preview}")
         check_output("deconvolve", self.output)
+        check_of_zarr("deconvolve", self.output, self.compression)
         check_workers("deconvolve", self.output, self.local_cluster, self.scheduler)
         if self.background != "auto":
             parse_numbers(self.background, "--background")
@@ -112,6 +114,14 @@ def check_output(command: str, output: Path) -> None:
     if not re.search(r"\.(tiff?|tf8|tf2|btf|zarr)$", output.name.lower()):
         raise UsageError(
             f"{command}: --output must end in .tif, .tiff, .ome.tif or .zarr, got {output}"
+        )
+
+
+def check_of_zarr(command: str, output: Path, compression: str | None) -> None:
+    """Refuse what only an OME-Zarr has."""
+    if compression is not None and not named_zarr(output):
+        raise UsageError(
+            f"{command}: --output must end in .zarr with --compression {compression}, got {output}"
         )
 
 

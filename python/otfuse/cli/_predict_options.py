@@ -8,7 +8,7 @@ from pathlib import Path
 
 from otfuse.cli._errors import UsageError
 from otfuse.cli._models import Model, find_model
-from otfuse.cli._options import check_output, check_workers, parse_memory
+from otfuse.cli._options import check_of_zarr, check_output, check_workers, parse_memory
 
 
 @dataclass
@@ -27,6 +27,7 @@ class PredictOptions:
     axes: str | None = None
     device: str = "auto"
     dtype: str = "float32"
+    compression: str | None = None
     threads: int | None = None
     max_memory: str | None = None
     overwrite: bool = False
@@ -68,4 +69,5 @@ class PredictOptions:
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"predict: --threads must be at least 1, got {self.threads}")
         check_output("predict", self.output)
+        check_of_zarr("predict", self.output, self.compression)
         check_workers("predict", self.output, self.local_cluster, self.scheduler)

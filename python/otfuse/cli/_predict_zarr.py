@@ -176,7 +176,12 @@ def _begin(
     return begin(
         work,
         lambda path: create_volume(
-            path, source.shape, np.float32, like=source, chunks=CHUNK, compression=COMPRESSION
+            path,
+            source.shape,
+            np.float32,
+            like=source,
+            chunks=CHUNK,
+            compression=options.compression or COMPRESSION,
         ),
         parameters,
         {"plan": asdict(plan), "scales": scales},

@@ -131,7 +131,7 @@ def store_result(
             floats,
             place,
             chunks=CHUNK,
-            compression=COMPRESSION,
+            compression=options.compression or COMPRESSION,
             dtype=options.dtype,
             negative="clip",
             provenance=record,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -134,19 +135,7 @@ def plan_volume(
 
     With `rows` results meet in memory and whole rows of tiles are written, not blocks.
     """
-    from otfuse.jobs.heap import CHUNKS_AT_ONCE
-    from otfuse.jobs.run import THREADS
     from otfuse.tiling import plan_loop
-    from otfuse.tiling.job_plan import held_bytes
-
-    at_once = _UNPACKED * CHUNKS_AT_ONCE * prod(source.chunks)
-    packed = THREADS * _PACKED * 4 * prod(map(min, CHUNK, source.shape))
-
-    def held(tile: tuple[int, ...]) -> int:
-        unpacked = source.dtype.itemsize * (min(source.layer, tile[0]) * prod(tile[1:]) + at_once)
-        if rows:
-            return held_bytes(tile, shape=source.shape[2:]) + unpacked
-        return _HELD * prod(tile) + unpacked + packed
 
     method = method_of(options)
     given = None if options.max_memory is None else parse_memory(options.max_memory)
@@ -163,13 +152,48 @@ def plan_volume(
             acceleration=method["acceleration"],
             back_projector=method["back_projector"] is not None,
             tv=options.tv > 0,
-            extra_bytes=held,
+            extra_bytes=_held_by(source, rows),
         )
     except ValueError as error:
         raise UsageError(
             f"deconvolve: memory must hold a tile besides the program itself, got "
             f"{in_bytes(max(0, allowed))} for it ({error}); give a larger --max-memory"
         ) from None
+
+
+def _held_by(source: Volume, rows: bool) -> Callable[[tuple[int, ...]], int]:
+    """What gives the bytes that a job takes besides the loop, from the extents of a tile."""
+    from otfuse.jobs.heap import CHUNKS_AT_ONCE
+    from otfuse.jobs.run import THREADS
+    from otfuse.tiling.job_plan import held_bytes
+
+    at_once = _UNPACKED * CHUNKS_AT_ONCE * prod(source.chunks)
+    packed = THREADS * _PACKED * 4 * prod(map(min, CHUNK, source.shape))
+
+    def held(tile: tuple[int, ...]) -> int:
+        unpacked = source.dtype.itemsize * (min(source.layer, tile[0]) * prod(tile[1:]) + at_once)
+        if rows:
+            return held_bytes(tile, shape=source.shape[2:]) + unpacked
+        return _HELD * prod(tile) + unpacked + packed
+
+    return held
+
+
+def needed_bytes(
+    options: DeconvolveOptions, source: Volume, plan: LoopPlan, *, rows: bool = False
+) -> int:
+    """Memory of a job besides the program, as its tiles were chosen by."""
+    from otfuse.functional.rl_tile import RichardsonLucyTile
+
+    method, tile = method_of(options), plan.tiles.tile
+    work = RichardsonLucyTile.work_bytes(
+        plan.grid,
+        tile,
+        acceleration=method["acceleration"],
+        back_projector=method["back_projector"] is not None,
+        tv=options.tv > 0,
+    )
+    return work + _held_by(source, rows)(tile)
 
 
 def _rounded(n_bytes: int) -> int:

@@ -55,6 +55,7 @@ def deconvolve_command(
     mask_saturated: arg.MaskSaturated = True,
     negative: arg.Negative = "error",
     dtype: arg.Dtype = "float32",
+    compression: arg.Compression = None,
     preview: arg.Preview = None,
     overwrite: arg.Overwrite = False,
     threads: arg.Threads = None,

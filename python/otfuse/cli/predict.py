@@ -80,6 +80,7 @@ def predict_command(
     axes: arg.Axes = None,
     device: Device = "auto",
     dtype: arg.Dtype = "float32",
+    compression: arg.Compression = None,
     overwrite: arg.Overwrite = False,
     threads: arg.Threads = None,
     max_memory: arg.MaxMemory = None,

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from conftest import SHARED
-from otfuse.io import read_stack
+from otfuse.io import read_stack, release_pages
 
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -47,6 +47,24 @@ def shared_file() -> Callable[[str], Path]:
 @pytest.fixture
 def volume(rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, 60000, (5, 20, 30)).astype(np.uint16)
+
+
+def pages_of_files() -> int:
+    """Bytes of mapped files in the memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[2]) * os.sysconf("SC_PAGESIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux tells what is mapped")
+def test_mapped_pages_are_given_back(rng: np.random.Generator, tmp_path: Path) -> None:
+    path, planes = tmp_path / "stack.tif", rng.integers(0, 60000, (16, 512, 512)).astype(np.uint16)
+    tifffile.imwrite(path, planes, photometric="minisblack")
+    data = read_stack(path, mmap=True).data
+    np.testing.assert_array_equal(data[0, 0], planes)
+    touched = pages_of_files()
+    release_pages(data[0, 0].transpose(1, 0, 2))
+    assert touched - pages_of_files() > planes.nbytes // 2
+    np.testing.assert_array_equal(data[0, 0], planes)
+    release_pages(planes)  # nobody's file: as it was
 
 
 @pytest.mark.parametrize("mmap", [False, True])

@@ -17,7 +17,14 @@ from otfuse.cli._options import parse_memory
 from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._report import Report, by_extents, in_bytes, number
 from otfuse.cli._steps import Steps
-from otfuse.io import RowFile, Stack, read_stack, streamed_percentiles, write_rows
+from otfuse.io import (
+    RowFile,
+    Stack,
+    read_stack,
+    release_pages,
+    streamed_percentiles,
+    write_rows,
+)
 
 if TYPE_CHECKING:
     from otfuse.tiling import TilePlan
@@ -148,6 +155,8 @@ def _tiled(
             IntensityScale.from_percentiles(*streamed_percentiles(volume, PERCENTS))
             for volume in volumes
         ]
+        for volume in volumes:
+            release_pages(volume)
 
         def read(tile: Any) -> list[np.ndarray]:
             arrays = []
@@ -157,6 +166,7 @@ def _tiled(
                 array -= np.float32(scale.offset)
                 array /= np.float32(scale.span)
                 arrays.append(array)
+                release_pages(volume)
             return arrays
 
         def compute(arrays: list[np.ndarray]) -> np.ndarray:

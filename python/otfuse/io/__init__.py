@@ -3,6 +3,7 @@
 
 from otfuse.io.camera import Saturation, auto_background, find_saturation, percentile
 from otfuse.io.convert import convert
+from otfuse.io.mapped import release_pages
 from otfuse.io.percentiles import streamed_percentiles
 from otfuse.io.provenance import find_provenance, provenance
 from otfuse.io.read import read_stack
@@ -39,6 +40,7 @@ __all__ = [
     "read_tf_checkpoint",
     "streamed_percentiles",
     "read_weights",
+    "release_pages",
     "reopen_volume",
     "write_rows",
     "write_stack",

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Memory of files that are read where they lie."""
+
+from __future__ import annotations
+
+import mmap
+
+import numpy as np
+
+
+def release_pages(array: np.ndarray) -> None:
+    """Give back what a mapped file takes of memory; it is read again where it is touched.
+
+    Parameters
+    ----------
+    array : ndarray
+        Any part of a `numpy.memmap` opened for reading; other arrays are left alone.
+    """
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -50,7 +51,8 @@ def deconvolve_rows(options: DeconvolveOptions, *, introduced: bool = False) -> 
     nt, nc = source.shape[:2]
     written: list[Written] = []
     source.voxel = optics.voxel
-    with tempfile.TemporaryDirectory(dir=options.output.parent) as folder:
+    beside = tempfile.TemporaryDirectory(dir=options.output.parent) if as_integers else None
+    with beside or nullcontext("") as folder:
         work = Path(folder) / "float.ome.tif" if as_integers else options.output
         with (
             write_rows(

@@ -224,6 +224,7 @@ def plan_volume(
     max_memory: str | None = None,
     gpu: Gpu | None = None,
     views: int = 1,
+    bytes_of: Callable[[Sequence[int]], int] | None = None,
 ) -> TilePlan:
     """Tiles of a volume over the axes (y, z, x).
 
@@ -240,6 +241,8 @@ def plan_volume(
         That computes, if one does.
     views : int
         That the network takes.
+    bytes_of : callable, optional
+        Memory of working through tiles of given extents (y, z, x), where it is not `volume_bytes`.
 
     Raises
     ------
@@ -251,12 +254,13 @@ def plan_volume(
     shape = (ny, nz, nx)
     margin = max(0, min(MARGIN, overlap // 2 - 2))
     allowed = _allowed(max_memory)
+    need = bytes_of or partial(volume_bytes, shape=shape, views=views)
     if tile > 0:
-        return _plan_of_tile(shape, tile, overlap, margin, allowed, gpu, views)
+        return _plan_of_tile(shape, tile, overlap, margin, allowed, gpu, need)
 
     def cost(tile: Sequence[int]) -> int:
         """Shares of the GPU's memory count as such shares of the main one."""
-        here = volume_bytes(tile, shape, views)
+        here = need(tile)
         return here if gpu is None else max(here, gpu.need(tile) * allowed // max(1, gpu.free))
 
     try:
@@ -282,7 +286,7 @@ def _plan_of_tile(
     margin: int,
     allowed: int,
     gpu: Gpu | None,
-    views: int,
+    need_of: Callable[[Sequence[int]], int],
 ) -> TilePlan:
     """Tiles of the extent that was asked for, if they fit."""
     from otfuse.tiling import plan_tiles
@@ -296,7 +300,7 @@ def _plan_of_tile(
         multiple=MULTIPLE,
         margin=[margin * cut for cut in is_cut],
     )
-    need = volume_bytes(plan.tile, shape, views)
+    need = need_of(plan.tile)
     if need > allowed:
         raise UsageError(
             f"predict: memory must not exceed {in_bytes(allowed)}, got a plan of "

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +28,7 @@ from otfuse.cli._volume_place import (
     report_outcome,
     store_result,
 )
-from otfuse.cli._volume_settle import CHUNK, COMPRESSION
+from otfuse.cli._volume_settle import CHUNK, COMPRESSION, packing_bytes, unpacking_bytes
 from otfuse.io import Volume, create_volume, open_volume, streamed_percentiles
 
 if TYPE_CHECKING:
@@ -204,9 +206,19 @@ def _plan_of_rln(options: PredictOptions, source: Volume, n_views: int) -> TileP
             tile=options.tile,
             overlap=options.overlap,
             max_memory=options.max_memory,
-            views=n_views,
+            bytes_of=partial(_job_bytes, source=source, views=n_views),
         )
     )
+
+
+def _job_bytes(tile: Sequence[int], source: Volume, views: int) -> int:
+    """Memory of RLN on tiles (y, z, x): counts, their stack and result, and those of another."""
+    from otfuse.functional import rln_bytes
+
+    ty, tz, tx = tile
+    held = (12 * views + 4) * ty * tz * tx
+    chunks = unpacking_bytes(source, (tz, ty, tx)) + packing_bytes(source)
+    return held + chunks + rln_bytes((tz, ty, tx), views)
 
 
 def _scales_of_rln(views: list[Volume]) -> list[list[list[float]]]:

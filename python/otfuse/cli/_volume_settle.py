@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -163,20 +163,30 @@ def plan_volume(
 
 def _held_by(source: Volume, rows: bool) -> Callable[[tuple[int, ...]], int]:
     """What gives the bytes that a job takes besides the loop, from the extents of a tile."""
-    from otfuse.jobs.heap import CHUNKS_AT_ONCE
-    from otfuse.jobs.run import THREADS
     from otfuse.tiling.job_plan import held_bytes
 
-    at_once = _UNPACKED * CHUNKS_AT_ONCE * prod(source.chunks)
-    packed = THREADS * _PACKED * 4 * prod(map(min, CHUNK, source.shape))
-
     def held(tile: tuple[int, ...]) -> int:
-        unpacked = source.dtype.itemsize * (min(source.layer, tile[0]) * prod(tile[1:]) + at_once)
         if rows:
-            return held_bytes(tile, shape=source.shape[2:]) + unpacked
-        return _HELD * prod(tile) + unpacked + packed
+            return held_bytes(tile, shape=source.shape[2:]) + unpacking_bytes(source, tile)
+        return _HELD * prod(tile) + unpacking_bytes(source, tile) + packing_bytes(source)
 
     return held
+
+
+def unpacking_bytes(source: Volume, tile: Sequence[int]) -> int:
+    """Memory for a moment while a tile (z, y, x) is read."""
+    from otfuse.jobs.heap import CHUNKS_AT_ONCE
+
+    layer = min(source.layer, tile[0]) * prod(tile[1:])
+    chunks = _UNPACKED * CHUNKS_AT_ONCE * prod(source.chunks)
+    return source.dtype.itemsize * (layer + chunks)
+
+
+def packing_bytes(source: Volume) -> int:
+    """Memory while blocks of a result of a source's extents are put together and packed."""
+    from otfuse.jobs.run import THREADS
+
+    return THREADS * _PACKED * 4 * prod(map(min, CHUNK, source.shape))
 
 
 def needed_bytes(

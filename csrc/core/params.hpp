@@ -67,7 +67,7 @@ struct FftConvolveParams {
   Field<real_t> out;
   bool adjoint;
   int threads;
-  Shares<real_t> shares = {};  // of the image, or with `adjoint` of the result
+  Shares<real_t> shares = {};  // of the image, or with `adjoint` of what is added
   bool add = false;            // to what `out` holds
 };
 

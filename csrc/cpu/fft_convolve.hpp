@@ -18,7 +18,9 @@ void image_to_spectrum(const Layout<real_t>& l, const Team& team,
     const auto load = [&](int64_t b) {
       return [&, b](real_t* line) {
         load_rows(l, f, item, z, b * l.kStep, real_t(0), line, s);
-        if (shares) share_rows(l, shares, f.window, z, b * l.kStep, line);
+        if (!shares) return;
+        share_line(l, RowShares<real_t>(l, shares, f.window, z, b * l.kStep), f.window,
+                   line);
       };
     };
     if (!has_plane(f.window, l.grid, z)) {
@@ -29,19 +31,7 @@ void image_to_spectrum(const Layout<real_t>& l, const Team& team,
   });
 }
 
-// A line plus what the field already holds there.
-template <class real_t>
-void add_rows(const Layout<real_t>& l, const Field<real_t>& f, int64_t item, int64_t z,
-              int64_t row, real_t* line, const Scratch<real_t>& s) {
-  const Field<const real_t> held{f.data, f.stride, f.batch_stride, f.window};
-  load_rows(l, held, item, z, row, real_t(0), s.partner, s);
-  for (int64_t i = 0; i < l.row_block; i += l.kLanes) {
-    store_aligned(line + i,
-                  Lanes<real_t>(load_aligned(line + i) + load_aligned(s.partner + i)));
-  }
-}
-
-// With `shares` only those are kept; with `add` they are added to what the field holds.
+// With `add` on top of what the field holds, and then only the shares of it.
 template <class real_t>
 void spectrum_to_image(const Layout<real_t>& l, const Team& team, real_t* spectrum,
                        const Field<real_t>& f, int64_t item, const Scratch<real_t>& s,
@@ -52,9 +42,9 @@ void spectrum_to_image(const Layout<real_t>& l, const Team& team, real_t* spectr
     const auto store = [&](int64_t b) {
       return [&, b](real_t* line) {
         const int64_t row = b * l.kStep;
-        if (shares) share_rows(l, shares, f.window, z, row, line);
-        if (add) add_rows(l, f, item, z, row, line, s);
-        store_rows(l, line, f, item, z, row, s);
+        if (!add) return store_rows(l, line, f, item, z, row, s);
+        add_rows(l, line, f, item, z, row,
+                 RowShares<real_t>(l, shares, f.window, z, row));
       };
     };
     leave_plane(l, spectrum + z * l.plane, reached.y, blocks, store, s);

@@ -105,25 +105,87 @@ void load_rows(const Layout<real_t>& l, const Field<const real_t>& f, int64_t b,
   });
 }
 
-// Rows row .. row + 2 L - 1 of plane z, loaded from a window, times their shares.
+// What rows row .. row + 2 L - 1 of plane z have of a window's shares.
 template <class real_t>
-void share_rows(const Layout<real_t>& l, const Shares<real_t>& shares, const Window& w,
-                int64_t z, int64_t row, real_t* line) {
-  constexpr int kStep = Layout<real_t>::kStep;
-  const int64_t plane = window_index(z, w.offset.z, w.extent.z, l.grid.z);
-  if (plane < 0) return;
-  alignas(kVectorBytes) real_t of_rows[kStep] = {};
-  for (int i = 0; i < kStep && row + i < l.grid.y; ++i) {
-    const int64_t y = window_index(row + i, w.offset.y, w.extent.y, l.grid.y);
-    if (y >= 0) of_rows[i] = shares.z[plane] * shares.y[y];
+struct RowShares {
+  static constexpr int kStep = Layout<real_t>::kStep;
+  alignas(kVectorBytes) real_t rows[kStep];
+  const real_t* x;  // none: 1
+
+  RowShares(const Layout<real_t>& l, const Shares<real_t>& shares, const Window& w,
+            int64_t z, int64_t row)
+      : x(shares.x) {
+    const int64_t plane = window_index(z, w.offset.z, w.extent.z, l.grid.z);
+    for (int i = 0; i < kStep; ++i) {
+      const int64_t y = row + i < l.grid.y
+                            ? window_index(row + i, w.offset.y, w.extent.y, l.grid.y)
+                            : -1;
+      const bool shared = shares && plane >= 0 && y >= 0;
+      rows[i] = shared ? shares.z[plane] * shares.y[y] : real_t(1);
+    }
   }
-  const auto rows = load_complex<real_t>(of_rows);
+};
+
+// A line loaded from a window times its shares.
+template <class real_t>
+void share_line(const Layout<real_t>& l, const RowShares<real_t>& shares, const Window& w,
+                real_t* line) {
+  const auto rows = load_complex<real_t>(shares.rows);
   each_run(w, l.grid.x, [&](int64_t to, int64_t from, int64_t count) {
     for (int64_t x = 0; x < count; ++x) {
-      real_t* const at = line + (to + x) * kStep;
+      real_t* const at = line + (to + x) * l.kStep;
       const auto v = load_complex<real_t>(at);
       const real_t share = shares.x[from + x];
       store_complex(at, {v.re * rows.re * share, v.im * rows.im * share});
+    }
+  });
+}
+
+// Adds `count` places of one part of a line, times their shares, to L rows.
+template <class real_t>
+OTFUSE_KERNEL void add_lanes(const real_t* line, int64_t count, int64_t to,
+                             const Extents& stride, const real_t* of_rows,
+                             const real_t* of_x, real_t* const* rows) {
+  constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
+  using V = Lanes<real_t>;
+  int64_t x = 0;
+  for (; stride.x == 1 && x + kLanes <= count; x += kLanes) {
+    V v[kLanes];
+    unroll<kLanes>([&](auto i)
+                       OTFUSE_LAMBDA { v[i] = load_aligned(line + (x + i) * kStep); });
+    Tile<real_t>::transpose(v);
+    const V share = of_x == nullptr ? V{} + 1 : load_unaligned(of_x + to + x);
+    unroll<kLanes>([&](auto i) OTFUSE_LAMBDA {
+      if (rows[i] != nullptr) {
+        real_t* const at = rows[i] + to + x;
+        store_unaligned(at, V(load_unaligned(at) + v[i] * share * of_rows[i]));
+        __builtin_prefetch(at + kStep * stride.y, 1, 2);
+      }
+    });
+  }
+  for (; x < count; ++x) {
+    const real_t share = of_x == nullptr ? real_t(1) : of_x[to + x];
+    for (int i = 0; i < kLanes; ++i) {
+      if (rows[i] == nullptr) continue;
+      rows[i][(to + x) * stride.x] += line[x * kStep + i] * share * of_rows[i];
+    }
+  }
+}
+
+// The part of a line that lies in the window, times its shares, on top of the caller's
+// array.
+template <class real_t>
+void add_rows(const Layout<real_t>& l, const real_t* line, const Field<real_t>& f,
+              int64_t b, int64_t z, int64_t row, const RowShares<real_t>& shares) {
+  constexpr int kLanes = Simd<real_t>::kLanes, kStep = 2 * kLanes;
+  real_t* rows[kStep];
+  for (int i = 0; i < kStep; ++i) {
+    rows[i] = row + i < l.grid.y ? field_row(f, l.grid, b, z, row + i) : nullptr;
+  }
+  each_run(f.window, l.grid.x, [&](int64_t from, int64_t to, int64_t count) {
+    for (int part = 0; part < kStep; part += kLanes) {
+      add_lanes(line + from * kStep + part, count, to, f.stride, shares.rows + part,
+                shares.x, rows + part);
     }
   });
 }

@@ -132,7 +132,8 @@ def test_provenance(predict: Predict, rng: np.random.Generator) -> None:
 
 def test_memory_decides_the_tiles(predict: Predict, rng: np.random.Generator) -> None:
     from otfuse.cli._memory import resident
-    from otfuse.cli._predict_volume import plan_volume, volume_bytes
+    from otfuse.cli._predict_volume import plan_volume
+    from otfuse.tiling.rln_plan import rln_volume_bytes
 
     def plan(n_bytes: int):
         return plan_volume((200, 1024, 1024), max_memory=f"{n_bytes + resident()}B")
@@ -140,7 +141,7 @@ def test_memory_decides_the_tiles(predict: Predict, rng: np.random.Generator) ->
     assert len(plan(20 << 30)) == 1
     small = plan(1 << 30)
     assert len(small) > 1
-    assert volume_bytes(small.tile, small.shape) <= 1 << 30
+    assert rln_volume_bytes(small.tile, small.shape) <= 1 << 30
     # Two gigabytes, a fifth of them for the program: less than a quarter is computed twice.
     computed = sum(np.prod(tile.shape) for tile in plan(1600 << 20))
     assert computed < 1.25 * 200 * 1024 * 1024

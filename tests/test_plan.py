@@ -142,6 +142,20 @@ def test_a_device_too_small_is_refused_with_the_bytes() -> None:
         otfuse.plan(shape, "uint16", psf, device="cuda", acceleration=None, max_memory=16 * 2**30)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda:1"])
+def test_a_network(device: str) -> None:
+    shape = (64, 400, 300)
+    whole = otfuse.plan(shape, "uint16", None, "rln", device)
+    assert whole.n_tiles == 1 and whole.tile == shape and whole.seconds is None
+    plan = otfuse.plan(shape, "uint16", None, "rln", device, whole.peak_bytes // 2, rate=100)
+    assert plan.n_tiles > 1 and plan.peak_bytes <= whole.peak_bytes // 2
+    assert {o for o, t, n in zip(plan.overlap, plan.tile, shape, strict=True) if t < n} == {40}
+    assert plan.seconds is not None and plan.seconds > 1e-7 * np.prod(shape)
+    assert str(plan).startswith(f"{plan.n_tiles} tiles of ") and "iterations" not in str(plan)
+    with pytest.raises(ValueError, match="three extents of at least 2 for rln"):
+        otfuse.plan((1, 40, 40), "uint16", None, "rln", device)
+
+
 def test_a_rate_is_measured() -> None:
     assert 0.01 < otfuse.measure_rate((16, 64, 64)) < 10_000
 
@@ -149,7 +163,7 @@ def test_a_rate_is_measured() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"algorithm": "magic"}, "algorithm must be one of 'richardson_lucy', got 'magic'"),
+        ({"algorithm": "magic"}, "algorithm must be one of 'richardson_lucy', 'rln'"),
         ({"device": "tpu"}, "device must be one of 'cpu', 'cuda', got 'tpu'"),
         ({"dtype": "complex64"}, "dtype must be one of real numbers, got 'complex64'"),
         ({"dtype": "words"}, "dtype must be one of real numbers"),
@@ -164,6 +178,11 @@ def test_a_rate_is_measured() -> None:
         ),
         ({"max_memory": 10**8, "acceleration": "biggs"}, "'biggs' cannot be cut"),
         ({"max_memory": 10**8, "psf": PSF.shape}, "give the psf itself"),
+        ({"psf": None}, "psf must be given for richardson_lucy"),
+        (
+            {"algorithm": "rln", "psf": None, "max_memory": 10**6},
+            "must hold the work on a tile, got 1000000 bytes",
+        ),
     ],
 )
 def test_refused(options: dict[str, Any], words: str) -> None:

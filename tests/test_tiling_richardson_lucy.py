@@ -201,6 +201,28 @@ def test_budget_decides_the_grid() -> None:
     assert len(small.tiles) * prod(small.grid) < 2 * 300 * 400 * 400
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"acceleration": "shb"},
+        {"tv": 0.01, "voxel": (0.3, 0.1, 0.1)},
+        {"back_projector": "wiener_butterworth"},
+    ],
+    ids=["shb", "tv", "wiener_butterworth"],
+)
+@pytest.mark.parametrize("n_hidden", [0, 1])
+def test_a_tile_that_fills_its_box(rng: np.random.Generator, options: dict, n_hidden: int) -> None:
+    """It is a periodic image."""
+    image = rng.poisson(200, (16, 20, 24)).astype(np.float32)
+    mask = np.arange(image.size).reshape(image.shape) >= n_hidden
+    settings = {"background": 100, **options}
+    whole = otfuse.richardson_lucy(image, PSF, 3, boundary="circular", mask=mask, **settings)
+    mean = float(image[mask].mean())
+    loop = RichardsonLucyTile(PSF, image.shape, n_iters=3, mean=mean, **settings)
+    tile = loop(torch.from_numpy(np.where(mask, image, -1)), (0, 0, 0), image.shape)
+    np.testing.assert_allclose(tile.numpy(), whole, rtol=1e-5, atol=1e-3)
+
+
 def test_travels() -> None:
     """A loop that was pickled does the same."""
     image = filaments((12, 60, 40), 900.0)

@@ -13,6 +13,7 @@ import numpy as np
 
 from otfuse.cli._errors import UsageError
 from otfuse.cli._memory import allowed_memory
+from otfuse.cli._models import MODELS
 from otfuse.cli._options import parse_memory
 from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._report import Report, by_extents, in_bytes, number
@@ -29,9 +30,6 @@ from otfuse.io import (
 if TYPE_CHECKING:
     from otfuse.tiling import TilePlan
 
-# The network sees 17 voxels far and pools by 2: what lies nearer to a tile's inner edge is not
-# used, and the rest of the overlap is blended.
-MARGIN, OVERLAP, MULTIPLE = 18, 40, 2
 # Of a GPU: bytes for a voxel of a tile, input and result counted; the share that may be taken.
 _KERNELS, _PLAIN, _GPU_SHARE = 80, 400, 0.75
 
@@ -133,6 +131,7 @@ def _tiled(
 ) -> tuple[_Restore, TilePlan | None]:
     from otfuse.nn.rln_scale import PERCENTS, IntensityScale
     from otfuse.tiling import cut, stream_tiles
+    from otfuse.tiling.rln_plan import rln_volume_bytes
 
     plan = plan_volume(
         extents,
@@ -142,7 +141,7 @@ def _tiled(
         gpu=_gpu_of(network),
         views=network.views,
     )
-    need = volume_bytes(plan.tile, plan.shape, network.views)
+    need = rln_volume_bytes(plan.tile, plan.shape, network.views)
     ty, tz, tx = plan.tile
     report.row(
         "plan",
@@ -220,7 +219,7 @@ def plan_volume(
     extents: Sequence[int],
     *,
     tile: int = 0,
-    overlap: int = OVERLAP,
+    overlap: int = MODELS["rln"].overlap,
     max_memory: str | None = None,
     gpu: Gpu | None = None,
     views: int = 1,
@@ -242,21 +241,20 @@ def plan_volume(
     views : int
         That the network takes.
     bytes_of : callable, optional
-        Memory of working through tiles of given extents (y, z, x), where it is not `volume_bytes`.
+        Memory of tiles of given extents (y, z, x), where it is not `rln_volume_bytes`.
 
     Raises
     ------
     UsageError  if memory does not suffice.
     """
-    from otfuse.tiling import plan_within
+    from otfuse.tiling.rln_plan import plan_rln, rln_volume_bytes
 
     nz, ny, nx = extents
     shape = (ny, nz, nx)
-    margin = max(0, min(MARGIN, overlap // 2 - 2))
     allowed = _allowed(max_memory)
-    need = bytes_of or partial(volume_bytes, shape=shape, views=views)
+    need = bytes_of or partial(rln_volume_bytes, shape=shape, views=views)
     if tile > 0:
-        return _plan_of_tile(shape, tile, overlap, margin, allowed, gpu, need)
+        return _plan_of_tile(shape, tile, overlap, allowed, gpu, need)
 
     def cost(tile: Sequence[int]) -> int:
         """Shares of the GPU's memory count as such shares of the main one."""
@@ -264,14 +262,7 @@ def plan_volume(
         return here if gpu is None else max(here, gpu.need(tile) * allowed // max(1, gpu.free))
 
     try:
-        return plan_within(
-            shape,
-            cost,
-            max(1, allowed),
-            overlap=overlap,
-            multiple=MULTIPLE,
-            margin=margin,
-        )
+        return plan_rln(extents, allowed, overlap=overlap, bytes_of=cost)
     except ValueError:
         raise UsageError(
             f"predict: memory must hold a tile besides the program itself, got {in_bytes(allowed)} "
@@ -283,13 +274,13 @@ def _plan_of_tile(
     shape: tuple[int, int, int],
     tile: int,
     overlap: int,
-    margin: int,
     allowed: int,
     gpu: Gpu | None,
     need_of: Callable[[Sequence[int]], int],
 ) -> TilePlan:
     """Tiles of the extent that was asked for, if they fit."""
     from otfuse.tiling import plan_tiles
+    from otfuse.tiling.rln_plan import MULTIPLE, margin_of
 
     tiles = tuple(min(tile, n) for n in shape)
     is_cut = [t < n for t, n in zip(tiles, shape, strict=True)]
@@ -298,7 +289,7 @@ def _plan_of_tile(
         tiles,
         [overlap * cut for cut in is_cut],
         multiple=MULTIPLE,
-        margin=[margin * cut for cut in is_cut],
+        margin=[margin_of(overlap) * cut for cut in is_cut],
     )
     need = need_of(plan.tile)
     if need > allowed:
@@ -312,20 +303,6 @@ def _plan_of_tile(
             f"{in_bytes(gpu.need(plan.tile))} there; give a smaller --tile"
         )
     return plan
-
-
-def volume_bytes(tile: Sequence[int], shape: Sequence[int], views: int = 1) -> int:
-    """Memory of working through tiles (y, z, x): two read, one result, rows blended and written.
-
-    Of several views their stack comes on top.
-    """
-    from otfuse.functional import rln_bytes
-
-    ty, tz, tx = tile
-    voxels, rows = ty * tz * tx, ty * shape[1] * shape[2]
-    weight = 4 * voxels if all(t < n for t, n in zip(tile, shape, strict=True)) else 0
-    read = 8 * views + (4 * views if views > 1 else 0)
-    return (4 + read) * voxels + weight + 8 * rows + rln_bytes((tz, ty, tx), views)
 
 
 def _gpu_of(network: Any) -> Gpu | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from otfuse.cli._errors import UsageError
 from otfuse.cli._models import Model, find_model, resolve
 from otfuse.cli._predict_planes import PLANE_BYTES, plan_plane
-from otfuse.cli._predict_volume import plan_volume, volume_bytes
+from otfuse.cli._predict_volume import plan_volume
 from otfuse.cli._report import Report, by_extents, in_bytes, in_time
 from otfuse.io import Stack
 
@@ -59,9 +59,11 @@ def _of_volumes(name: str, model: Model, stack: Stack) -> tuple[TilePlan, tuple[
             f"info: file must have at least 2 voxels along z, y and x for {name}, got "
             f"{by_extents(tuple(extents))}"
         )
+    from otfuse.tiling.rln_plan import rln_volume_bytes
+
     plan = plan_volume(extents, overlap=model.overlap)
     ty, tz, tx = plan.tile
-    return plan, (tz, ty, tx), volume_bytes(plan.tile, plan.shape)
+    return plan, (tz, ty, tx), rln_volume_bytes(plan.tile, plan.shape)
 
 
 def _of_planes(model: Model, stack: Stack) -> tuple[TilePlan, tuple[int, ...], int]:

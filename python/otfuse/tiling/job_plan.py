@@ -13,11 +13,13 @@ from typing import Any
 import torch
 
 from otfuse import _checks
-from otfuse.functional import MemoryPlan, plan_richardson_lucy, richardson_lucy
+from otfuse.functional import MemoryPlan, plan_richardson_lucy, richardson_lucy, rln_bytes
 from otfuse.functional.rl_tile import RichardsonLucyTile
 from otfuse.tiling.loop_plan import LoopPlan, plan_loop
+from otfuse.tiling.rln_plan import plan_rln, rln_volume_bytes
 
 _NAME = "plan"
+_RLN_ON_DEVICE = 80  # bytes of a voxel of a tile, input and result counted
 Extents = tuple[int, ...]
 
 
@@ -72,7 +74,8 @@ class Plan:
                 f"{by(map(str, self.overlap))}, {text}"
             )
         if self.seconds is not None:
-            text += f", about {self.seconds:.3g} s for {self.n_iters} iterations"
+            work = f" for {self.n_iters} iterations" if self.algorithm != "rln" else ""
+            text += f", about {self.seconds:.3g} s{work}"
         return text
 
 
@@ -93,7 +96,7 @@ def plan(
     threads: int | None = None,
     rate: float | None = None,
 ) -> Plan:
-    """What `richardson_lucy` takes for one image, whole if `max_memory` allows it, else in tiles.
+    """What an algorithm takes for one image, whole if `max_memory` allows it, else in tiles.
 
     Nothing is allocated, and nothing about the machine is asked but its instruction set: a job
     that is resumed on another day gets the same tiles.
@@ -104,9 +107,10 @@ def plan(
         Spatial extents of the image.
     dtype : dtype
         Of the image; anything but float32 and float64 is converted to float32.
-    psf : array or sequence of int
-        The PSF, or its extents where tiles are not needed.
-    algorithm : {"richardson_lucy"}
+    psf : array, sequence of int, or None
+        The PSF, or its extents where tiles are not needed; None for a network.
+    algorithm : {"richardson_lucy", "rln"}
+        The latter is `otfuse.nn.RLN` for one view; most arguments below do not concern it.
     device : str
         `cpu`, or `cuda` with or without a number; need not be there.
     max_memory : int, optional
@@ -118,8 +122,9 @@ def plan(
     threads : int, optional
         By default `torch.get_num_threads()`.
     rate : float, optional
-        Nanoseconds per voxel of the grid and iteration, as `measure_rate` finds them; by default
-        what an AVX-512, AVX2 or other core takes, and on a device none.
+        Nanoseconds per voxel of the grid and iteration, as `measure_rate` finds them, or of a
+        network per voxel of its tiles; by default what an AVX-512, AVX2 or other core takes, on
+        a device and for a network none.
 
     Returns
     -------
@@ -134,10 +139,14 @@ def plan(
     >>> str(otfuse.plan((64, 512, 512), "uint16", (31, 41, 41), rate=3.0))
     'grid 96 x 576 x 576, 847.6 MB, about 2.87 s for 30 iterations'
     """
-    _checks.one_of(_NAME, "algorithm", algorithm, ("richardson_lucy",))
+    _checks.one_of(_NAME, "algorithm", algorithm, ("richardson_lucy", "rln"))
     kind = str(device).partition(":")[0]
     _checks.one_of(_NAME, "device", kind, ("cpu", "cuda"))
     extents, name = tuple(int(n) for n in shape), _dtype_name(dtype)
+    if algorithm == "rln":
+        return _of_rln(extents, str(device), max_memory, rate)
+    if psf is None:
+        raise ValueError(f"{_NAME}: psf must be given for {algorithm}, got None")
     given = tuple(psf.shape) if hasattr(psf, "shape") else tuple(int(k) for k in psf)
     method: dict[str, Any] = {
         "acceleration": acceleration,
@@ -171,6 +180,38 @@ def plan(
     return Plan(
         algorithm, str(device), extents, grid, tile, overlap, n_tiles, n_iters, parts, seconds, loop
     )
+
+
+def _of_rln(extents: Extents, device: str, max_memory: int | None, rate: float | None) -> Plan:
+    """The plan of a network of one view."""
+    if len(extents) != 3 or min(extents) < 2:
+        raise ValueError(
+            f"{_NAME}: shape must be three extents of at least 2 for rln, got {extents}"
+        )
+    nz, ny, nx = extents
+    on_device = device.partition(":")[0] == "cuda"
+
+    def bytes_of(tile: Sequence[int]) -> int:
+        if on_device:
+            return _RLN_ON_DEVICE * math.prod(tile)
+        return rln_volume_bytes(tile, (ny, nz, nx))
+
+    allowed = bytes_of((ny, nz, nx)) if max_memory is None else max_memory
+    _checks.at_least(_NAME, "max_memory", allowed, 1)
+    try:
+        tiles = plan_rln(extents, allowed, bytes_of=bytes_of)
+    except ValueError as error:
+        raise ValueError(
+            f"{_NAME}: max_memory must hold the work on a tile, got {allowed} bytes ({error}); "
+            "allow more memory"
+        ) from None
+    (ty, tz, tx), (oy, oz, ox) = tiles.tile, tiles.overlap
+    network = 0 if on_device else rln_bytes((tz, ty, tx))
+    parts = {"network": network, "tiles read and blended": bytes_of(tiles.tile) - network}
+    voxels = sum(math.prod(tile.shape) for tile in tiles)
+    seconds = None if rate is None else 1e-9 * rate * voxels
+    grid = (tz, ty, tx)
+    return Plan("rln", device, extents, grid, grid, (oz, oy, ox), len(tiles), 1, parts, seconds)
 
 
 def measure_rate(shape: Sequence[int] = (64, 256, 256), *, n_iters: int = 3) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,14 @@ import torch
 import otfuse
 from compare import assert_close, assert_same
 from conftest import OnDevice
+from op_arguments import (
+    consensus_arguments,
+    convolve_add_arguments,
+    in_place,
+    psf_terms_arguments,
+    tensors,
+    views_arguments,
+)
 from otfuse import reference
 from otfuse.nn import RLN
 from samples import BOUNDARIES, Sample, image_of, lopsided_psf
@@ -24,20 +31,10 @@ importlib.import_module("otfuse.ops")
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-Arguments = Callable[[np.random.Generator], list[tuple[object, ...]]]  # of an op, several times
-
 
 def domain(sample: Sample, boundary: str) -> tuple[int, ...]:
     """Return the extents that go into the operator."""
     return sample.extended if boundary == "extended" else sample.image
-
-
-def tensors(
-    rng: np.random.Generator, *shapes: tuple[int, ...], grad: bool = True
-) -> list[torch.Tensor]:
-    """Return positive float64 tensors that require gradients."""
-    found = [torch.from_numpy(rng.random(shape) + 0.5) for shape in shapes]
-    return [t.requires_grad_(grad) for t in found]
 
 
 def fft_convolve_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
@@ -79,76 +76,6 @@ def richardson_lucy_arguments(rng: np.random.Generator) -> list[tuple[object, ..
         ),
     ]
     return [(*shared, *given, *settings) for given, settings in tensors_settings]
-
-
-def consensus_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
-    """Periodic, and with edges and a background."""
-    shapes = ((2, 6, 7), (2, 6, 7), (2, 6, 7), (1, 3, 4), (2, 6, 7), (2, 8, 10))
-    one, two, whole, kernel, small, large = tensors(rng, *shapes, grad=False)
-    floor = torch.full((2,), 1e-6, dtype=torch.float64)
-    periodic = (1, (6, 7), False, (-1, -2), (0, 0), 0.5, 0.0)
-    edges = (1, (9, 11), True, (-1, -2), (-1, -1), 0.5, 0.0)
-    end = (2, 0, "none", 0.0, (1.0, 1.0))
-    before, after = (one, kernel, None, None), (None, None, floor)
-    return [
-        (*before, small, *after, None, whole, two, *periodic, *end, False, True, False),
-        (*before, large, *after, whole, whole, two, *edges, *end, True, True, False),
-    ]
-
-
-def views_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
-    """Two views of two objects: periodic, and with edges, a background and momentum."""
-    shapes = ((4, 6, 7), (4, 6, 7), (2, 3, 4), (2, 6, 7), (2, 8, 10))
-    images, more, kernels, small, large = tensors(rng, *shapes, grad=False)
-    floor = torch.full((2,), 1e-6, dtype=torch.float64)
-    before, after, unit = (images, kernels, None, None), (None, None, floor), (1.0, 1.0)
-    periodic = (1, (6, 7), False, (-1, -2), (0, 0), 0.5, 0.0, 2, 0, "none", 0.0, unit, False)
-    edges = (1, (9, 11), True, (-1, -2), (-1, -1), 0.5, 0.0, 2, 0, "shb", 0.0, unit, True)
-    return [
-        (*before, small, *after, None, None, "sequential", *periodic, True, False),
-        (*before, large, *after, more, None, "multiplicative", *edges, True, False),
-    ]
-
-
-def psf_terms_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
-    """Periodic without the light, and with edges, a background and the light."""
-    shapes = ((2, 6, 7), (2, 6, 7), (1, 3, 4), (2, 6, 7), (2, 8, 10))
-    image, more, kernel, small, large = tensors(rng, *shapes, grad=False)
-    floor = torch.full((2,), 1e-6, dtype=torch.float64)
-    found = []
-    for grid, padded, estimate, offset in (
-        ((6, 7), False, small, (0, 0)),
-        ((9, 11), True, large, (-1, -1)),
-    ):
-        otf = torch.ops.otfuse.make_otf(kernel, grid, padded, (-1, -2))
-        arrays = (image, kernel, otf, estimate, floor, more if padded else None)
-        found.append((*arrays, 0.5, 1, grid, padded, (-1, -2), offset, padded))
-    return found
-
-
-def convolve_add_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
-    """All of the image, and the shares of a tile of it; back with the shares of the result."""
-    image, kernel, out, z, y, x = tensors(
-        rng, (2, 6, 7), (1, 3, 4), (2, 6, 7), (1,), (6,), (7,), grad=False
-    )
-    otf = torch.ops.otfuse.make_otf(kernel, (9, 11), True, (-1, -2))
-    windows = ((9, 11), True, (0, 0), (-1, -2), (0, 0), (6, 7))
-    return [
-        (image, otf, [], *windows, False, out.clone()),
-        (image, otf, [z, y, x], *windows, True, out.clone()),
-    ]
-
-
-def in_place(arguments: Arguments) -> Arguments:
-    """The same without derivatives, on copies."""
-
-    def detached(rng: np.random.Generator) -> list[tuple[object, ...]]:
-        return [
-            tuple(a.detach().clone() if isinstance(a, torch.Tensor) else a for a in run)
-            for run in arguments(rng)
-        ]
-
-    return detached
 
 
 def backward_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:

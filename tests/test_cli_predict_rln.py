@@ -248,6 +248,14 @@ def test_projection(predict: Predict, rng: np.random.Generator) -> None:
     assert "with rln" not in predict("info", image).out
 
 
+def test_overlap_is_the_same_everywhere() -> None:
+    """The command line says it before it loads what plans."""
+    from otfuse.cli._models import MODELS
+    from otfuse.tiling.rln_plan import OVERLAP
+
+    assert MODELS["rln"].overlap == OVERLAP
+
+
 def test_projection_of_planes(predict: Predict, rng: np.random.Generator) -> None:
     image = save(predict.folder / "in.tif", beads(rng, 1, 2, 3, 40, 33))
     done = predict("info", image, "--model", "mrbcr")

@@ -30,8 +30,8 @@ from otfuse.io import (
 if TYPE_CHECKING:
     from otfuse.tiling import TilePlan
 
-# Of a GPU: bytes for a voxel of a tile, input and result counted; the share that may be taken.
-_KERNELS, _PLAIN, _GPU_SHARE = 80, 400, 0.75
+# Of a GPU: bytes for a voxel of a tile where it has no kernels; the share that may be taken.
+_PLAIN, _GPU_SHARE = 400, 0.75
 
 
 class Gpu(NamedTuple):
@@ -310,12 +310,13 @@ def _gpu_of(network: Any) -> Gpu | None:
     import torch
 
     from otfuse.functional._devices import has_kernels
+    from otfuse.tiling.rln_plan import DEVICE_BYTES
 
     device = next(network.parameters()).device
     if device.type != "cuda":
         return None
     free, _ = torch.cuda.mem_get_info(device)
-    return Gpu(int(_GPU_SHARE * free), _KERNELS if has_kernels(device) else _PLAIN)
+    return Gpu(int(_GPU_SHARE * free), DEVICE_BYTES if has_kernels(device) else _PLAIN)
 
 
 def _allowed(max_memory: str | None) -> int:

@@ -99,21 +99,34 @@ def fft_convolve(
     w = Windows(*windows)
     if otf is None:
         otf = make_otf(kernel, w.grid, w.padded, w.kernel_offset)
-    grid = engine_grid(w.grid, w.padded)
     out = on_huge_pages(image.new_empty((image.shape[0], *w.out_shape)))
+    _convolve(image, otf, (kernel.shape[0], inner), w, adjoint, out)
+    return out
+
+
+def _convolve(
+    image: Tensor,
+    otf: Tensor,
+    kernels: tuple[int, int],
+    w: Windows,
+    adjoint: bool,
+    out: Tensor,
+    *adding: Any,
+) -> None:
+    """By the core; `kernels` are their number and `inner`, `adding` is shares and True."""
+    grid = engine_grid(w.grid, w.padded)
     _C.fft_convolve_cpu(
         is_double(image),
         triple(grid, 1),
         image.shape[0],
         field(image, w.image_offset, grid),
         otf.data_ptr(),
-        kernel.shape[0],
-        inner,
+        *kernels,
         field(out, w.out_offset, grid),
         adjoint,
         torch.get_num_threads(),
+        *adding,
     )
-    return out
 
 
 @operator(
@@ -127,24 +140,9 @@ def fft_convolve_add(image: Tensor, otf: Tensor, shares: Sequence[Tensor], *rest
     z, y and x, or all of it where no line is given. On the CPU; no derivative.
     """
     *windows, adjoint, out = rest
-    w = Windows(*windows)
-    grid = engine_grid(w.grid, w.padded)
     lines = [line.contiguous() for line in shares]
     z, y, x = [line.data_ptr() for line in lines] or [0] * 3
-    _C.fft_convolve_cpu(
-        is_double(image),
-        triple(grid, 1),
-        image.shape[0],
-        field(image, w.image_offset, grid),
-        otf.data_ptr(),
-        1,
-        1,
-        field(out, w.out_offset, grid),
-        adjoint,
-        torch.get_num_threads(),
-        (z, y, x),
-        True,
-    )
+    _convolve(image, otf, (1, 1), Windows(*windows), adjoint, out, (z, y, x), True)
 
 
 @register_fake("fft_convolve_add")

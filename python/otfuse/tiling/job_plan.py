@@ -16,10 +16,9 @@ from otfuse import _checks
 from otfuse.functional import MemoryPlan, plan_richardson_lucy, richardson_lucy, rln_bytes
 from otfuse.functional.rl_tile import RichardsonLucyTile
 from otfuse.tiling.loop_plan import LoopPlan, plan_loop
-from otfuse.tiling.rln_plan import plan_rln, rln_volume_bytes
+from otfuse.tiling.rln_plan import DEVICE_BYTES, plan_rln, rln_volume_bytes
 
 _NAME = "plan"
-_RLN_ON_DEVICE = 80  # bytes of a voxel of a tile, input and result counted
 Extents = tuple[int, ...]
 
 
@@ -193,7 +192,7 @@ def _of_rln(extents: Extents, device: str, max_memory: int | None, rate: float |
 
     def bytes_of(tile: Sequence[int]) -> int:
         if on_device:
-            return _RLN_ON_DEVICE * math.prod(tile)
+            return DEVICE_BYTES * math.prod(tile)
         return rln_volume_bytes(tile, (ny, nz, nx))
 
     allowed = bytes_of((ny, nz, nx)) if max_memory is None else max_memory

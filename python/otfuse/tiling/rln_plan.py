@@ -14,6 +14,7 @@ from otfuse.tiling.plan import TilePlan
 # The network sees 17 voxels far and pools by 2: what lies nearer to a tile's inner edge is not
 # used, and the rest of the overlap is blended.
 MARGIN, OVERLAP, MULTIPLE = 18, 40, 2
+DEVICE_BYTES = 80  # of a voxel of a tile in a device's kernels, input and result counted
 
 
 def plan_rln(

@@ -130,6 +130,42 @@ def test_provenance(predict: Predict, rng: np.random.Generator) -> None:
     assert record["parameters"]["options"]["model"] == "rln"
 
 
+@pytest.mark.parametrize("merge", ["concatenated", "averaged"])
+def test_rows_change_nothing(predict: Predict, rng: np.random.Generator, merge: str) -> None:
+    """Several strips, the last rows of one kept for the next, and both kinds of two views."""
+    torch.set_num_threads(2)
+    torch.manual_seed(7)
+    network, weights = RLN(views=2, merge=merge).eval(), predict.folder / "two.safetensors"
+    network.save(weights)
+    predict.weights = weights
+    views = [beads(rng, 1, 1, 3, 150, 400) for _ in range(2)]
+    paths = [save(predict.folder / f"{i}.tif", view) for i, view in enumerate(views)]
+    done = predict.run(paths[0], "--second-view", paths[1], "--range", "network")
+    assert done.code == 0, done.err
+    assert re.search(r"[2-9] strips of up to \d+ rows, nothing computed twice", done.out)
+    read = [read_stack(path).data[0, 0] for path in paths]
+    scaled = [IntensityScale.of_file(view).to_network(view) for view in read]
+    found = read_stack(predict.folder / "out.tif").data[0, 0]
+    np.testing.assert_array_equal(found, network.restore(*scaled))
+
+
+def test_tiles_where_rows_do_not_fit(
+    predict: Predict, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = save(predict.folder / "in.tif", beads(rng, 1, 1, 6, 50, 40))
+    assert "strips of" in predict.run(image, "--max-memory", "2GB").out
+    monkeypatch.setattr("otfuse.cli._predict_volume.rows_bytes", lambda *given: 2 << 30)
+    assert "tiles of" in predict.run(image, "--max-memory", "2GB").out
+
+
+def test_rows_take_what_is_planned(rng: np.random.Generator) -> None:
+    from otfuse.cli._predict_rows import rows_bytes
+
+    # Twice the rows, nothing more; twice the planes, twice what is kept of them.
+    assert rows_bytes((40, 2000, 300)) == rows_bytes((40, 1000, 300))
+    assert rows_bytes((80, 1000, 300)) < 2 * rows_bytes((40, 1000, 300))
+
+
 def test_memory_decides_the_tiles(predict: Predict, rng: np.random.Generator) -> None:
     from otfuse.cli._memory import resident
     from otfuse.cli._predict_volume import plan_volume
@@ -237,15 +273,19 @@ def test_rejects_other_weights(predict: Predict, rng: np.random.Generator) -> No
     assert predict.run(image).code == 2
 
 
-def test_projection(predict: Predict, rng: np.random.Generator) -> None:
+def test_projection(
+    predict: Predict, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = save(predict.folder / "in.tif", beads(rng, 1, 2, 6, 20, 33))
     done = predict("info", image, "--model", "rln")
     assert done.code == 0, done.err
-    found = re.search(r"predict     about [\d.]+ \S+ with rln for 2 tiles of 6 x 20 x 33", done.out)
+    found = re.search(r"predict     about [\d.]+ \S+ with rln for 2 strips of rows", done.out)
     assert found, done.out
     assert re.search(r"at [\d.]+ million voxels a second, measured now", done.out)
-    assert "overlap 40 where cut" in done.out
     assert "with rln" not in predict("info", image).out
+    monkeypatch.setattr("otfuse.cli._projection.rows_bytes", lambda extents: 1 << 60)
+    tiled = predict("info", image, "--model", "rln").out
+    assert re.search(r"with rln for 2 tiles of 6 x 20 x 33, overlap 40 where cut", tiled)
 
 
 def test_overlap_is_the_same_everywhere() -> None:

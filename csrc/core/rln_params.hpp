@@ -6,6 +6,18 @@
 
 namespace otfuse {
 
+// Some rows of every plane.
+struct Rows {
+  int64_t begin, end;
+
+  int64_t count() const { return end - begin; }
+};
+
+// What the CPU's network reads and writes in one strip of a volume.
+struct RlnStrip {
+  Rows image, out;
+};
+
 struct RlnParams {
   Extents extent;  // each at least 2
   int64_t batch;

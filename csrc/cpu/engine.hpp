@@ -25,8 +25,13 @@ struct Engine {
   void (*rl_ratio)(const RlRatioParams<real_t>&);
   void (*rl_update)(const RlUpdateParams<real_t>&);
   int64_t (*next_fast_extent)(int64_t n);
-  void (*rln)(const RlnParams&);  // this and the next one: none in double precision
+  void (*rln)(const RlnParams&);  // this and the next ones: none in double precision
   int64_t (*rln_bytes)(const RlnParams&);
+  std::vector<RlnStrip> (*rln_strips)(const RlnParams&);
+  // Some strips of one volume, those before them done with the same `memory`, of
+  // rln_bytes: image and out hold the rows that rln_strips says, from the first to the
+  // last.
+  void (*rln_some_strips)(const RlnParams&, int64_t begin, int64_t end, float* memory);
 };
 
 // The engine in force: the best instruction set of this processor, or what OTFUSE_SIMD or

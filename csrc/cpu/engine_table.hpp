@@ -15,6 +15,8 @@ OTFUSE_BEGIN_ISA_NAMESPACE
 
 void rln(const RlnParams& p);
 int64_t rln_bytes(const RlnParams& p);
+std::vector<RlnStrip> rln_strips(const RlnParams& p);
+void rln_some_strips(const RlnParams& p, int64_t begin, int64_t end, float* memory);
 
 template <class real_t>
 int64_t otf_size(const Extents& grid) {
@@ -42,7 +44,9 @@ constexpr Engine<real_t> make_engine() {
           rl_update<real_t>,
           fast_extent<real_t>,
           single ? rln : nullptr,
-          single ? rln_bytes : nullptr};
+          single ? rln_bytes : nullptr,
+          single ? rln_strips : nullptr,
+          single ? rln_some_strips : nullptr};
 }
 
 OTFUSE_END_ISA_NAMESPACE

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "core/params.hpp"
+#include "core/rln_params.hpp"
 #include "cpu/simd.hpp"
 
 OTFUSE_BEGIN_ISA_NAMESPACE
@@ -25,10 +26,6 @@ struct PlaneShape {
   int64_t row(int64_t y) const { return y * pitch(); }
 };
 
-struct Rows {
-  int64_t begin, end;
-};
-
 // The rows of strip s of `strips`, of a stage that lags behind the first.
 inline Rows rows_of_strip(int64_t s, int64_t strips, int64_t ny, int64_t step,
                           int64_t lag) {
@@ -38,8 +35,7 @@ inline Rows rows_of_strip(int64_t s, int64_t strips, int64_t ny, int64_t step,
   return {edge(s), edge(s + 1)};
 }
 
-// Rows above a strip that stages still read: those of a stage end up to three before
-// those of what it reads.
+// Room for rows above a strip that stages still read.
 inline constexpr int kRowsAbove = 3;
 
 // The rows of the present strip in the last `kept` planes of some channels.
@@ -48,6 +44,7 @@ struct PlaneRing {
   int channels = 0, kept = 0;
   int64_t step = 0;  // rows from strip to strip
   int lag = 0;       // rows that a strip begins before the first stage's
+  int read_lag = 0;  // the same of the last stage that reads from the row before its own
   Rows rows{};       // of the present strip
   float* data = nullptr;
   const float* zeros = nullptr;  // a plane
@@ -60,8 +57,10 @@ struct PlaneRing {
     return (kRowsAbove + rows_most + 1) * shape.pitch() + 2 * kFloatLanes;
   }
   int64_t floats() const { return int64_t(kept) * channels * plane_floats(); }
+  // Rows kept of the strip before.
+  int64_t rows_above() const { return std::max(0, read_lag - lag + 1); }
   int64_t floats_above() const {
-    return channels * shape.nz * kRowsAbove * shape.pitch();
+    return channels * shape.nz * rows_above() * shape.pitch();
   }
   // Where row 0 of the volume would be in a plane that begins at `stored`.
   template <class T>
@@ -76,18 +75,19 @@ struct PlaneRing {
     return z < 0 || z >= shape.nz ? origin(zeros) : plane(channel, z);
   }
   float* above_plane(int channel, int64_t z) const {
-    return above + (channel * shape.nz + z) * kRowsAbove * shape.pitch();
+    return above + (channel * shape.nz + z) * rows_above() * shape.pitch();
   }
 };
 
 // What is around the rows that a strip makes of a plane.
 inline void surround(const PlaneRing& ring, int64_t z) {
   const PlaneShape& s = ring.shape;
-  const int64_t floats = kRowsAbove * s.pitch() - kFloatLanes;
+  const int64_t rows = ring.rows.begin == 0 ? kRowsAbove : ring.rows_above();
+  const int64_t floats = std::max<int64_t>(0, rows * s.pitch() - kFloatLanes);
 #pragma omp for schedule(static) nowait
   for (int c = 0; c < ring.channels; ++c) {
     float* plane = ring.plane(c, z);
-    float* first = plane + s.row(ring.rows.begin - kRowsAbove);
+    float* first = plane + s.row(ring.rows.begin - rows);
     if (ring.rows.begin == 0) {
       std::fill(first, first + floats, 0.0f);
     } else {
@@ -103,11 +103,11 @@ inline void surround(const PlaneRing& ring, int64_t z) {
 // Keeps what the next strip has above its own rows.
 inline void keep_last_rows(const PlaneRing& ring, int64_t z) {
   const PlaneShape& s = ring.shape;
-  const int64_t floats = kRowsAbove * s.pitch() - kFloatLanes;
+  const int64_t rows = ring.rows_above();
+  const int64_t floats = std::max<int64_t>(0, rows * s.pitch() - kFloatLanes);
 #pragma omp for schedule(static) nowait
   for (int c = 0; c < ring.channels; ++c) {
-    std::memcpy(ring.above_plane(c, z),
-                ring.plane(c, z) + s.row(ring.rows.end - kRowsAbove),
+    std::memcpy(ring.above_plane(c, z), ring.plane(c, z) + s.row(ring.rows.end - rows),
                 size_t(floats) * sizeof(float));
   }
 }

@@ -5,13 +5,13 @@
 // makes its pairs of planes q, q - 1, ..., the later the stage the earlier the planes,
 // and the full resolution follows with two pairs of its own. Strips likewise: a stage
 // needs a row below what it makes, so the later the stage the earlier its strips end, by
-// `lag` rows, and what is above a strip was kept from the strip before. Bytes a voxel: 4
-// views
-// + 4 from and to memory and, for r rows in a strip, 1100 / r for the rows kept between
-// strips; about 1200 * 4 from and to cache; flops: about 12 800 a voxel, 18 900 without
-// Winograd's saving. Li et al., Nat. Methods 19, 1427 (2022).
+// `lag` rows, and what is above a strip was kept from the strip before. Bytes a voxel:
+// 4 views + 4 from and to memory and, for r rows in a strip, 770 / r for the rows kept
+// between strips; about 1200 * 4 from and to cache; flops: about 12 800 a voxel, 18 900
+// without Winograd's saving. Li et al., Nat. Methods 19, 1427 (2022).
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "core/rln_params.hpp"
 #include "cpu/rln_stages.hpp"
@@ -40,28 +40,28 @@ struct RlnRings {
   RlnRings(const PlaneShape& whole, int views, int64_t strip) {
     const PlaneShape half{whole.nz / 2, whole.ny / 2, whole.nx / 2};
     if (strip < half.ny) strips = ceil_div(half.ny + kMostLag, strip);
-    const auto at_half = [&](int channels, int kept, int lag) {
-      return PlaneRing{half, channels, kept, strip, lag};
+    const auto at_half = [&](int channels, int kept, int lag, int read_lag) {
+      return PlaneRing{half, channels, kept, strip, lag, read_lag};
     };
-    xd = at_half(views, 8, 0);
-    a1 = at_half(4, 8, 1);
-    a2 = at_half(4, 6, 2);
-    temp_layer = at_half(views, 6, 3);
-    b4 = at_half(8, 8, 4);
-    b5 = at_half(8, 6, 5);
-    b6 = at_half(8, 2, 6);
-    const auto at_full = [&](int channels, int kept, int lag) {
-      return PlaneRing{whole, channels, kept, 2 * strip, lag};
+    xd = at_half(views, 8, 0, 1);
+    a1 = at_half(4, 8, 1, 3);
+    a2 = at_half(4, 6, 2, 3);
+    temp_layer = at_half(views, 6, 3, 4);
+    b4 = at_half(8, 8, 4, 6);
+    b5 = at_half(8, 6, 5, 6);
+    b6 = at_half(8, 2, 6, 5);  // of b7 every row has one of b6
+    const auto at_full = [&](int channels, int kept, int lag, int read_lag) {
+      return PlaneRing{whole, channels, kept, 2 * strip, lag, read_lag};
     };
-    x = at_full(views, 6, 9);
-    d1 = at_full(4, 6, 10);
-    est = at_full(views, 6, 11);
-    g1 = at_full(8, 6, 12);
-    b7 = at_full(4, 8, 12);
-    first = at_full(1, 8, 13);
-    estimation = at_full(1, 8, 13);
-    h1 = at_full(8, 8, 14);
-    h2 = at_full(8, 6, 15);
+    x = at_full(views, 6, 9, 10);
+    d1 = at_full(4, 6, 10, 11);
+    est = at_full(views, 6, 11, 12);
+    g1 = at_full(8, 6, 12, 13);
+    b7 = at_full(4, 8, 12, 13);
+    first = at_full(1, 8, 13, 15);
+    estimation = at_full(1, 8, 13, 15);
+    h1 = at_full(8, 8, 14, 16);
+    h2 = at_full(8, 6, 15, 16);
     floats = x.plane_floats();  // the plane of zeros
     each([&](PlaneRing& ring) {
       floats += ring.floats() + (kept_above(ring) ? ring.floats_above() : 0);
@@ -93,6 +93,13 @@ struct RlnRings {
     });
   }
 
+  // Rows of the image that the present strip reads: for both resolutions, and to update.
+  Rows image_rows() const {
+    const int64_t begin = std::min(
+        {x.rows.begin - kRowsAbove, 2 * (xd.rows.begin - kRowsAbove), first.rows.begin});
+    return {std::max<int64_t>(0, begin), std::max(x.rows.end, 2 * xd.rows.end)};
+  }
+
   // The rows that each stage makes in strip s.
   void enter(int64_t s) {
     each([&](PlaneRing& r) {
@@ -120,8 +127,8 @@ struct RlnJob {
   const RlnParams& p;
   RlnRings r;
   RlnWeights w;
-  const float* image = nullptr;  // of the batch's item in work
-  float* out = nullptr;
+  CallersRows<const float> image{};  // of the volume in work
+  CallersRows<float> out{};
 
   bool has(const PlaneRing& ring, int64_t pair) const {
     return pair >= 0 && 2 * pair < ring.shape.nz;
@@ -141,7 +148,7 @@ struct RlnJob {
       const int64_t y = row / s.pitch(), n = std::min<int64_t>(s.nx - x, kFloatLanes);
       Vec mean{};
       for (int v = 0; v < p.views; ++v) {
-        const float* at = image + ((v * s.nz + z) * s.ny + y) * s.nx + x;
+        const float* at = image.row(v, z, y) + x;
         if (n == kFloatLanes) {
           mean += load_unaligned(at);
         } else {
@@ -165,8 +172,7 @@ struct RlnJob {
 
   void half_resolution(int64_t q) const {
     if (has(r.xd, q)) {
-      each_of_pair(r.xd.shape, q,
-                   [&](int, int64_t z) { pool_plane(image, r.x.shape, r.xd, z); });
+      each_of_pair(r.xd.shape, q, [&](int, int64_t z) { pool_plane(image, r.xd, z); });
     }
     stage(r.a1, q - 1,
           [&](int64_t i) { soft_conv<4>(from(i, r.xd), w.conv[1], r.a1, i); });
@@ -224,7 +230,7 @@ struct RlnJob {
                  [&](int64_t z, int64_t row, int64_t x, const Vec(&sums)[8])
                      OTFUSE_LAMBDA {
                        const Vec mean = mean_softplus(sums);
-                       float* to = out + (z * s.ny + row / s.pitch()) * s.nx + x;
+                       float* to = out.row(0, z, row / s.pitch()) + x;
                        if (x + kFloatLanes <= s.nx) {
                          store_unaligned(to, mean);
                        } else {
@@ -242,11 +248,26 @@ struct RlnJob {
     }
   }
 
-  void run() {
-    for (int64_t s = 0; s < r.strips; ++s) {
+  void walk_strips(int64_t begin, int64_t end) {
+    for (int64_t s = begin; s < end; ++s) {
       r.enter(s);
       walk_along_z();
     }
+  }
+
+  // All strips of item b of the batch.
+  void run(int64_t b) {
+    const Rows all{0, p.extent.y};
+    image = {p.image + b * p.views * p.extent.count(), r.x.shape, all};
+    out = {p.out + b * p.extent.count(), r.x.shape, all};
+    walk_strips(0, r.strips);
+  }
+
+  // Some strips, whose rows are all that the caller gives and takes.
+  void run_strips(Rows image_rows, Rows out_rows, int64_t begin, int64_t end) {
+    image = {p.image, r.x.shape, image_rows};
+    out = {p.out, r.x.shape, out_rows};
+    walk_strips(begin, end);
   }
 };
 
@@ -263,31 +284,64 @@ void clear_borders(const PlaneRing& ring) {
   }
 }
 
+// A job in memory of rln_bytes; throws std::invalid_argument.
+RlnJob job_in(float* memory, const RlnParams& p) {
+  RlnJob job{p, rings_of(p), RlnWeights(p.weights, p.views)};
+  if (job.w.floats != p.n_weights) {
+    throw std::invalid_argument("rln: weights must hold " + std::to_string(job.w.floats) +
+                                " floats, got " + std::to_string(p.n_weights));
+  }
+  job.r.place(memory);
+  return job;
+}
+
+// All that no stage writes.
+void clear(RlnJob& job, float* memory) {
+#pragma omp single
+  std::fill_n(memory, job.r.x.plane_floats(), 0.0f);
+  job.r.each([](const PlaneRing& ring) { clear_borders(ring); });
+#pragma omp barrier
+}
+
 }  // namespace
 
 int64_t rln_bytes(const RlnParams& p) {
   return rings_of(p).floats * int64_t(sizeof(float));
 }
 
-void rln(const RlnParams& p) {
-  RlnJob job{p, rings_of(p), RlnWeights(p.weights, p.views)};
-  if (job.w.floats != p.n_weights) {
-    throw std::invalid_argument("rln: weights must hold " + std::to_string(job.w.floats) +
-                                " floats, got " + std::to_string(p.n_weights));
+std::vector<RlnStrip> rln_strips(const RlnParams& p) {
+  RlnRings rings = rings_of(p);
+  std::vector<RlnStrip> strips;
+  for (int64_t s = 0; s < rings.strips; ++s) {
+    rings.enter(s);
+    strips.push_back({rings.image_rows(), rings.prediction});
   }
-  const Workspace workspace(size_t(job.r.floats) * sizeof(float));
-  job.r.place(static_cast<float*>(workspace.data()));
-  std::fill_n(static_cast<float*>(workspace.data()), job.r.x.plane_floats(), 0.0f);
+  return strips;
+}
+
+void rln(const RlnParams& p) {
+  const Workspace workspace(size_t(rln_bytes(p)));
+  float* memory = static_cast<float*>(workspace.data());
+  const RlnJob job = job_in(memory, p);
 #pragma omp parallel num_threads(p.threads)
   {
     RlnJob mine = job;
-    mine.r.each([](const PlaneRing& ring) { clear_borders(ring); });
-#pragma omp barrier
-    for (int64_t b = 0; b < p.batch; ++b) {
-      mine.image = p.image + b * p.views * p.extent.count();
-      mine.out = p.out + b * p.extent.count();
-      mine.run();
-    }
+    clear(mine, memory);
+    for (int64_t b = 0; b < p.batch; ++b) mine.run(b);
+  }
+}
+
+void rln_some_strips(const RlnParams& p, int64_t begin, int64_t end, float* memory) {
+  const std::vector<RlnStrip> strips = rln_strips(p);
+  const RlnStrip &first = strips.at(size_t(begin)), &last = strips.at(size_t(end) - 1);
+  const Rows image_rows{first.image.begin, last.image.end};
+  const Rows out_rows{first.out.begin, last.out.end};
+  const RlnJob job = job_in(memory, p);
+#pragma omp parallel num_threads(p.threads)
+  {
+    RlnJob mine = job;
+    if (begin == 0) clear(mine, memory);
+    mine.run_strips(image_rows, out_rows, begin, end);
   }
 }
 

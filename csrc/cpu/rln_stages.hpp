@@ -97,6 +97,19 @@ void update_conv(const PairInputs& in, const ConvWeights& w, float offset,
       });
 }
 
+// Rows of the caller's volumes, (volumes, nz, rows, nx).
+template <class T>
+struct CallersRows {
+  T* data = nullptr;
+  PlaneShape shape{};  // of whole volumes
+  Rows rows{};
+
+  T* row(int64_t volume, int64_t z, int64_t y) const {
+    const int64_t plane = (volume * shape.nz + z) * rows.count();
+    return data + (plane + y - rows.begin) * shape.nx;
+  }
+};
+
 // The rows of a strip and those above it, of a plane that is made from the caller's
 // image: fill(channel, y, row), zeros outside.
 template <class Fill>
@@ -116,23 +129,21 @@ void image_rows(const PlaneRing& out, int64_t z, const Fill& fill) {
 #pragma omp barrier
 }
 
-// A plane of the caller's, (views, nz, ny, nx), into the ring.
-inline void copy_plane(const float* image, const PlaneRing& out, int64_t z) {
-  const PlaneShape& s = out.shape;
+// A plane of the caller's views into the ring.
+inline void copy_plane(const CallersRows<const float>& image, const PlaneRing& out,
+                       int64_t z) {
   image_rows(out, z, [&](int v, int64_t y, float* row) {
-    const float* from = image + ((v * s.nz + z) * s.ny + y) * s.nx;
-    std::memcpy(row, from, size_t(s.nx) * sizeof(float));
+    std::memcpy(row, image.row(v, z, y), size_t(out.shape.nx) * sizeof(float));
   });
 }
 
-// A plane of means over 2 x 2 x 2 voxels of the caller's image, whose extents are
-// `whole`.
-inline void pool_plane(const float* image, const PlaneShape& whole, const PlaneRing& out,
+// A plane of means over 2 x 2 x 2 voxels of the caller's views.
+inline void pool_plane(const CallersRows<const float>& image, const PlaneRing& out,
                        int64_t z) {
   const int64_t nx = out.shape.nx;
   image_rows(out, z, [&](int v, int64_t y, float* row) {
-    const float* a = image + ((v * whole.nz + 2 * z) * whole.ny + 2 * y) * whole.nx;
-    const float *b = a + whole.nx, *c = a + whole.ny * whole.nx, *d = c + whole.nx;
+    const float *a = image.row(v, 2 * z, 2 * y), *b = a + image.shape.nx;
+    const float *c = image.row(v, 2 * z + 1, 2 * y), *d = c + image.shape.nx;
     for (int64_t x = 0; x < nx; ++x) {
       row[x] = 0.125f * (((a[2 * x] + a[2 * x + 1]) + (b[2 * x] + b[2 * x + 1])) +
                          ((c[2 * x] + c[2 * x + 1]) + (d[2 * x] + d[2 * x + 1])));

@@ -160,6 +160,20 @@ def rln_cpu(
     threads: int,
 ) -> None: ...
 def rln_bytes_cpu(extent: Triple, views: int, threads: int) -> int: ...
+def rln_strips_cpu(extent: Triple, views: int, threads: int) -> list[tuple[int, int, int, int]]: ...
+def rln_some_strips_cpu(
+    extent: Triple,
+    views: int,
+    begin: int,
+    end: int,
+    image: int,
+    weights: int,
+    n_weights: int,
+    denominator: float,
+    memory: int,
+    out: int,
+    threads: int,
+) -> None: ...
 
 class ConvThin:
     def __init__(

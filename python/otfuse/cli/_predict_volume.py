@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Restoring volumes by RLN: tiles that fit into memory, read, computed and written at once."""
+"""Restoring volumes by RLN: by rows, or by tiles that fit into memory."""
 
 from __future__ import annotations
 
@@ -16,16 +16,11 @@ from otfuse.cli._memory import allowed_memory
 from otfuse.cli._models import MODELS
 from otfuse.cli._options import parse_memory
 from otfuse.cli._predict_options import PredictOptions
+from otfuse.cli._predict_rows import rows_bytes, work_by_rows
+from otfuse.cli._predict_work import Work, WriteRows
 from otfuse.cli._report import Report, by_extents, in_bytes, number
 from otfuse.cli._steps import Steps
-from otfuse.io import (
-    RowFile,
-    Stack,
-    read_stack,
-    release_pages,
-    streamed_percentiles,
-    write_rows,
-)
+from otfuse.io import RowFile, Stack, read_stack, release_pages, write_rows
 
 if TYPE_CHECKING:
     from otfuse.tiling import TilePlan
@@ -86,13 +81,13 @@ def predict_into(
     if options.second_view is not None:
         stacks.append(read_stack(options.second_view, axes=options.axes, mmap=True))
     check_views(stacks)
-    work = _published if options.stitch == "published" else _tiled
-    restore, plan = work(options, network, extents, report)
-    with Steps(nt * nc * (len(plan) if plan else 1), "tiles") as steps:
+    choose = _published if options.stitch == "published" else _linear
+    work = choose(options, network, extents, report)
+    with Steps(nt * nc * work.n_steps, work.steps) as steps:
         for t, c in np.ndindex(nt, nc):
-            restore([view.data[t, c] for view in stacks], partial(file.write, t, c), steps)
-            if options.verbose and plan is not None and len(plan) > 1:
-                _report_seams(plan, file.mapped()[t, c], report)
+            work.restore([view.data[t, c] for view in stacks], partial(file.write, t, c), steps)
+            if options.verbose and work.plan is not None and len(work.plan) > 1:
+                _report_seams(work.plan, file.mapped()[t, c], report)
 
 
 def check_network(options: PredictOptions, network: Any, extents: Sequence[int]) -> None:
@@ -122,14 +117,17 @@ def check_views(stacks: Sequence[Stack]) -> None:
             )
 
 
-_WriteRows = Callable[[int, np.ndarray], None]
-_Restore = Callable[[Sequence[np.ndarray], _WriteRows, Steps], None]
+def _linear(options: PredictOptions, network: Any, extents: Sequence[int], report: Report) -> Work:
+    """By rows on the CPU where memory holds what they take, and no tile is asked for."""
+    if options.tile == 0 and _gpu_of(network) is None:
+        need = rows_bytes(extents, network.views, network.inner_views)
+        if need <= _allowed(options.max_memory):
+            return work_by_rows(options, network, extents, report, need)
+    return _tiled(options, network, extents, report)
 
 
-def _tiled(
-    options: PredictOptions, network: Any, extents: Sequence[int], report: Report
-) -> tuple[_Restore, TilePlan | None]:
-    from otfuse.nn.rln_scale import PERCENTS, IntensityScale
+def _tiled(options: PredictOptions, network: Any, extents: Sequence[int], report: Report) -> Work:
+    from otfuse.nn.rln_scale import IntensityScale
     from otfuse.tiling import cut, stream_tiles
     from otfuse.tiling.rln_plan import rln_volume_bytes
 
@@ -149,36 +147,27 @@ def _tiled(
         f"where cut, {in_bytes(need)}, intensities by the volume's percentiles",
     )
 
-    def restore(volumes: Sequence[np.ndarray], write: _WriteRows, steps: Steps) -> None:
-        scales = [
-            IntensityScale.from_percentiles(*streamed_percentiles(volume, PERCENTS))
-            for volume in volumes
-        ]
-        for volume in volumes:
-            release_pages(volume)
+    def restore(volumes: Sequence[np.ndarray], write: WriteRows, steps: Steps) -> None:
+        scales = [IntensityScale.of_file(volume) for volume in volumes]
 
         def read(tile: Any) -> list[np.ndarray]:
             arrays = []
             for volume, scale in zip(volumes, scales, strict=True):
                 part = cut(volume.transpose(1, 0, 2), tile).transpose(1, 0, 2)
-                array = np.array(part, np.float32, order="C")
-                array -= np.float32(scale.offset)
-                array /= np.float32(scale.span)
-                arrays.append(array)
+                arrays.append(scale.to_network(part))
                 release_pages(volume)
             return arrays
 
         def compute(arrays: list[np.ndarray]) -> np.ndarray:
             result = network.restore(*arrays)
             if options.scale == "image":  # the first view's
-                result *= np.float32(scales[0].span)
-                result += np.float32(scales[0].offset)
+                scales[0].to_image(result)
             steps.advance()
             return result.transpose(1, 0, 2)
 
         stream_tiles(plan, read, compute, write)
 
-    return restore, plan
+    return Work(restore, len(plan), plan=plan)
 
 
 def _report_seams(plan: TilePlan, volume: np.ndarray, report: Report) -> None:
@@ -190,7 +179,7 @@ def _report_seams(plan: TilePlan, volume: np.ndarray, report: Report) -> None:
 
 def _published(
     options: PredictOptions, network: Any, extents: Sequence[int], report: Report
-) -> tuple[_Restore, TilePlan | None]:
+) -> Work:
     from otfuse.nn.rln_stitch import published_blocks, restore_as_published
 
     crop, overlap = published_blocks(extents)
@@ -207,12 +196,12 @@ def _published(
         "its own percentiles and back without offset, through float16: as published",
     )
 
-    def restore(volumes: Sequence[np.ndarray], write: _WriteRows, steps: Steps) -> None:
+    def restore(volumes: Sequence[np.ndarray], write: WriteRows, steps: Steps) -> None:
         whole = restore_as_published(volumes[0], network.restore)
         write(0, whole.transpose(1, 0, 2))
         steps.advance()
 
-    return restore, None
+    return Work(restore)
 
 
 def plan_volume(

@@ -59,16 +59,16 @@ class NetworkTile:
 
     def __call__(self, tile: Tile, counts: np.ndarray) -> np.ndarray:
         """The restored tile, float32; `counts` are float32, and overwritten."""
+        from otfuse.nn.rln_scale import IntensityScale
+
         where = (*self.place, *tile.slices)
         views = [counts, *(other.read_float32(where) for other in self.others)]
-        for view, (offset, span) in zip(views, self.scales, strict=True):
-            view -= np.float32(offset)
-            view /= np.float32(span)
+        scales = [IntensityScale(*scale) for scale in self.scales]
+        for view, scale in zip(views, scales, strict=True):
+            scale.to_network(view, out=view)
         result = np.asarray(self.network.restore(*views))
         if self.back:
-            offset, span = self.scales[0]
-            result *= np.float32(span)
-            result += np.float32(offset)
+            scales[0].to_image(result)
         return result
 
 

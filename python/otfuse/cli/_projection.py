@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otfuse.cli._errors import UsageError
+from otfuse.cli._memory import allowed_memory
 from otfuse.cli._models import Model, find_model, resolve
 from otfuse.cli._predict_planes import PLANE_BYTES, plan_plane
+from otfuse.cli._predict_rows import rows_bytes
 from otfuse.cli._predict_volume import plan_volume
 from otfuse.cli._report import Report, by_extents, in_bytes, in_time
 from otfuse.io import Stack
@@ -37,39 +40,59 @@ def report_projection(name: str, stack: Stack, report: Report) -> None:
     UsageError  if there is no such model, or it cannot restore the stack.
     """
     model = find_model("info", name)
-    plan, tile, need = (
+    voxels, parts, need = (
         _of_volumes(name, model, stack) if model.ndim == 3 else _of_planes(model, stack)
     )
-    images = prod(stack.data.shape[: 5 - plan.ndim])
-    computed = images * sum(prod(tile.shape) for tile in plan)
     rate = measured_rate(model)
     report.row(
         "predict",
-        f"about {in_time(computed / rate)} with {name} for {images * len(plan)} tiles of "
-        f"{by_extents(tile)}, overlap {model.overlap} where cut, {in_bytes(need)}, at "
+        f"about {in_time(voxels / rate)} with {name} for {parts}, {in_bytes(need)}, at "
         f"{rate / 1e6:.2f} million voxels a second, measured now",
     )
 
 
-def _of_volumes(name: str, model: Model, stack: Stack) -> tuple[TilePlan, tuple[int, ...], int]:
-    """Tiles of a volume, their extents (z, y, x), and the bytes that they take."""
+class _Projected(NamedTuple):
+    """Voxels that are computed, what the stack is taken apart to, bytes that it takes."""
+
+    voxels: int
+    parts: str
+    need: int
+
+
+def _of_volumes(name: str, model: Model, stack: Stack) -> _Projected:
     extents = stack.data.shape[2:]
     if min(extents) < 2:
         raise UsageError(
             f"info: file must have at least 2 voxels along z, y and x for {name}, got "
             f"{by_extents(tuple(extents))}"
         )
+    from otfuse.functional import row_strips
     from otfuse.tiling.rln_plan import rln_volume_bytes
 
+    need = rows_bytes(extents)
+    if need <= allowed_memory(None):
+        strips = prod(stack.data.shape[:2]) * len(row_strips(extents))
+        return _Projected(stack.data.size, f"{strips} strips of rows", need)
     plan = plan_volume(extents, overlap=model.overlap)
     ty, tz, tx = plan.tile
-    return plan, (tz, ty, tx), rln_volume_bytes(plan.tile, plan.shape)
+    need = rln_volume_bytes(plan.tile, plan.shape)
+    return _by_tiles(model, stack, plan, (tz, ty, tx), need)
 
 
-def _of_planes(model: Model, stack: Stack) -> tuple[TilePlan, tuple[int, ...], int]:
-    """Tiles of a plane, their extents, and the bytes that a plane takes."""
+def _of_planes(model: Model, stack: Stack) -> _Projected:
     plan = plan_plane("info", stack.data.shape[3:], model.tile, model.overlap)
-    return plan, next(iter(plan)).shape, PLANE_BYTES * prod(plan.shape)
+    return _by_tiles(model, stack, plan, next(iter(plan)).shape, PLANE_BYTES * prod(plan.shape))
+
+
+def _by_tiles(
+    model: Model, stack: Stack, plan: TilePlan, tile: Sequence[int], need: int
+) -> _Projected:
+    images = prod(stack.data.shape[: 5 - plan.ndim])
+    parts = (
+        f"{images * len(plan)} tiles of {by_extents(tuple(tile))}, overlap {model.overlap} where "
+        "cut"
+    )
+    return _Projected(images * sum(prod(tile.shape) for tile in plan), parts, need)
 
 
 def measured_rate(model: Model) -> float:

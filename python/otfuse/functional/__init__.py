@@ -14,6 +14,7 @@ from otfuse.functional.plan import MemoryPlan, plan_richardson_lucy
 from otfuse.functional.richardson_lucy import richardson_lucy
 from otfuse.functional.rl_pointwise import rl_ratio, rl_update
 from otfuse.functional.rln import pack_rln_weights, rln, rln_bytes
+from otfuse.functional.rln_rows import RlnRows, row_strips
 from otfuse.functional.space_varying import (
     space_varying_convolve,
     space_varying_richardson_lucy,
@@ -27,6 +28,7 @@ __all__ = [
     "MemoryPlan",
     "Otf",
     "PsfFit",
+    "RlnRows",
     "blind_richardson_lucy",
     "conv_thin",
     "fft_conv1d",
@@ -47,6 +49,7 @@ __all__ = [
     "space_varying_richardson_lucy",
     "rln",
     "rln_bytes",
+    "row_strips",
     "spectral_mix",
     "tikhonov",
     "wiener",

@@ -175,7 +175,7 @@ class RLN(SavedNetwork):
         """
         _check_image(image, self.views)
         if self._fits_core(image):
-            return rln(self._merged(image), self._packed_once(), denominator=self.denominator)
+            return rln(self.merged(image), self._packed_once(), denominator=self.denominator)
         return self.restore_and_estimate(image).prediction
 
     def restore_and_estimate(self, image: Tensor) -> Restored:
@@ -192,7 +192,7 @@ class RLN(SavedNetwork):
             `prediction` and `estimate`, each of shape (batch, 1, nz, ny, nx).
         """
         _check_image(image, self.views)
-        image = self._merged(image)
+        image = self.merged(image)
         estimate = self._half_resolution(image)
         return Restored(self._full_resolution(image, self._soft(estimate, 9)), estimate)
 
@@ -275,7 +275,8 @@ class RLN(SavedNetwork):
             and (torch.compiler.is_compiling() or _checks.values_visible(image))
         )
 
-    def _merged(self, image: Tensor) -> Tensor:
+    def merged(self, image: Tensor) -> Tensor:
+        """What the layers take of (batch, views, ...) images: their mean where that is asked."""
         return image if self.views == self.inner_views else image.mean(1, keepdim=True)
 
     def _half_resolution(self, image: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from otfuse.io import release_pages, streamed_percentiles
+
 PERCENTS = (0.01, 99.5)
 
 
@@ -51,6 +53,43 @@ class IntensityScale:
         """
         low, high = np.percentile(volume, percents)
         return cls.from_percentiles(float(low), float(high))
+
+    @classmethod
+    def of_file(cls, volume: np.ndarray) -> IntensityScale:
+        """The scale of a volume that is mapped from a file, a plane in memory at a time.
+
+        Parameters
+        ----------
+        volume : ndarray, shape (nz, ny, nx)
+        """
+        scale = cls.from_percentiles(*streamed_percentiles(volume, PERCENTS))
+        release_pages(volume)
+        return scale
+
+    def to_network(self, part: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Some voxels on the network's scale, float32 and contiguous.
+
+        Parameters
+        ----------
+        part : ndarray
+            Of any real dtype.
+        out : ndarray, optional
+            Where they go; may be `part`.
+        """
+        out = np.empty(part.shape, np.float32) if out is None else out
+        np.subtract(part, np.float32(self.offset), out=out, casting="same_kind")
+        out /= np.float32(self.span)
+        return out
+
+    def to_image(self, result: np.ndarray) -> None:
+        """Put a float32 result of the network into the volume's unit, in place.
+
+        Parameters
+        ----------
+        result : ndarray, float32
+        """
+        result *= np.float32(self.span)
+        result += np.float32(self.offset)
 
     def apply(self, volume: Any) -> Any:
         """The volume on the network's scale; nothing is cut off.

@@ -21,7 +21,7 @@ from otfuse.ops.richardson_lucy_loop import LoopSettings, LoopTensors, run_loop
 from otfuse.ops.rl_consensus import rl_consensus
 from otfuse.ops.rl_pointwise import rl_ratio, rl_ratio_, rl_update, rl_update_
 from otfuse.ops.rl_views import rl_views
-from otfuse.ops.rln import rln, rln_bytes
+from otfuse.ops.rln import RlnWalk, rln, rln_bytes, rln_strips
 from otfuse.ops.spectral_mix import spectral_mix, spectral_mix_factors, spectral_mix_symbol
 from otfuse.ops.system import (
     clear_cache,
@@ -35,6 +35,7 @@ from otfuse.ops.thin_network import thin_network
 __all__ = [
     "LoopSettings",
     "LoopTensors",
+    "RlnWalk",
     "clear_cache",
     "conv_thin",
     "engine_grid",
@@ -55,6 +56,7 @@ __all__ = [
     "rl_views",
     "rln",
     "rln_bytes",
+    "rln_strips",
     "run_loop",
     "simd_level",
     "thin_network",

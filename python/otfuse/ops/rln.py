@@ -47,3 +47,34 @@ def _(image: Tensor, weights: Tensor, denominator: float) -> Tensor:
 def rln_bytes(extents: tuple[int, int, int], views: int) -> int:
     """Bytes that the op takes besides its arguments and result."""
     return _C.rln_bytes_cpu(extents, views, torch.get_num_threads())
+
+
+def rln_strips(extents: tuple[int, int, int], views: int) -> list[tuple[int, int, int, int]]:
+    """First and end of the rows that each strip of a volume reads, and of those it makes."""
+    return _C.rln_strips_cpu(extents, views, torch.get_num_threads())
+
+
+class RlnWalk:
+    """A volume that is restored strip by strip: what earlier strips leave to later ones."""
+
+    def __init__(self, extents: tuple[int, int, int], views: int, n_bytes: int) -> None:
+        self._extents, self._views, self._threads = extents, views, torch.get_num_threads()
+        self._memory = on_huge_pages(torch.empty(n_bytes // 4))
+
+    def step(
+        self, strips: range, image: Tensor, weights: Tensor, denominator: float, out: Tensor
+    ) -> None:
+        """The next strips: image (views, z, rows, x) and out (z, rows, x), both contiguous."""
+        _C.rln_some_strips_cpu(
+            self._extents,
+            self._views,
+            strips.start,
+            strips.stop,
+            image.data_ptr(),
+            weights.data_ptr(),
+            weights.numel(),
+            denominator,
+            self._memory.data_ptr(),
+            out.data_ptr(),
+            self._threads,
+        )

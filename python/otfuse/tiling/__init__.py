@@ -10,7 +10,7 @@ from otfuse.tiling.reach import psf_halo, psf_reach
 from otfuse.tiling.richardson_lucy import TiledLoop, richardson_lucy
 from otfuse.tiling.seams import Seam, seam_size
 from otfuse.tiling.shared import count_iterations, observed_mean
-from otfuse.tiling.stream import stream_tiles
+from otfuse.tiling.stream import in_turns, stream_tiles
 
 __all__ = [
     "WINDOWS",
@@ -24,6 +24,7 @@ __all__ = [
     "blend",
     "count_iterations",
     "cut",
+    "in_turns",
     "map_tiles",
     "measure_rate",
     "observed_mean",

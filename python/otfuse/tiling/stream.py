@@ -1,14 +1,60 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Tiles read, worked on and written at the same time."""
+"""Parts of an image read, worked on and written at the same time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from otfuse.tiling.blend import Blend
 from otfuse.tiling.plan import Tile, TilePlan
+
+Part = TypeVar("Part")
+
+
+def in_turns(
+    parts: Iterable[Part],
+    read: Callable[[Part], Any],
+    compute: Callable[[Part, Any], Any],
+    write: Callable[[Any], None],
+) -> None:
+    """Work through parts in order, the next one being read and the last one written meanwhile.
+
+    Parameters
+    ----------
+    parts : iterable
+    read : callable
+        Gives what `compute` needs of a part; called in a thread of its own.
+    compute : callable
+        Takes a part and what was read of it; called in this thread. None: nothing to write.
+    write : callable
+        Takes what was computed; called in a thread of its own, one part after the other.
+
+    Raises
+    ------
+    Whatever one of the callables raises; the others then end after what they are doing.
+    """
+    order = iter(parts)
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        part = next(order, None)
+        ahead: Future[Any] | None = None if part is None else reader.submit(read, part)
+        written: Future[None] | None = None
+        while part is not None and ahead is not None:
+            array = ahead.result()
+            upcoming = next(order, None)
+            ahead = None if upcoming is None else reader.submit(read, upcoming)
+            made = compute(part, array)
+            part = upcoming
+            del array
+            if made is None:
+                continue
+            if written is not None:
+                written.result()
+            written = writer.submit(write, made)
+            del made
+        if written is not None:
+            written.result()
 
 
 def stream_tiles(
@@ -40,22 +86,14 @@ def stream_tiles(
     ------
     Whatever one of the callables raises; the others then end after what they are doing.
     """
-    blender, row, tiles = Blend(plan, window=window), 0, iter(plan)
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        ahead: Future[Any] | None = reader.submit(read, next(tiles))
-        written: Future[None] | None = None
-        while ahead is not None:
-            array = ahead.result()
-            upcoming = next(tiles, None)
-            ahead = None if upcoming is None else reader.submit(read, upcoming)
-            block = blender.add(compute(array))
-            del array
-            if block is None:
-                continue
-            if written is not None:
-                written.result()
-            written = writer.submit(write, row, block)
-            row += block.shape[-plan.ndim]
-            del block
-        if written is not None:
-            written.result()
+    blender, row = Blend(plan, window=window), 0
+
+    def blended(_: Tile, array: Any) -> tuple[int, Any] | None:
+        nonlocal row
+        block = blender.add(compute(array))
+        if block is None:
+            return None
+        first, row = row, row + block.shape[-plan.ndim]
+        return first, block
+
+    in_turns(plan, read, blended, lambda made: write(*made))

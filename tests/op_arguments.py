@@ -48,6 +48,20 @@ def views_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
     ]
 
 
+def nodes_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
+    """Three PSFs for two images; with a background and momentum."""
+    shapes = ((2, 6, 7), (2, 6, 7), (3, 3, 4), (2, 8, 10), (3, 8))
+    image, more, kernels, large, shares = tensors(rng, *shapes, grad=False)
+    floor = torch.full((2,), 1e-6, dtype=torch.float64)
+    before, after, unit = (image, kernels, None, None), (None, None, floor), (1.0, 1.0)
+    edges = (1, (9, 11), True, (-1, -2), (-1, -1), 0.5, 0.0, 2, 0)
+    end = (0.0, unit, True, False, False)
+    return [
+        (*before, large, *after, None, None, shares, *edges, "none", *end),
+        (*before, large, *after, more, None, shares, *edges, "shb", *end),
+    ]
+
+
 def psf_terms_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
     """Periodic without the light, and with edges, a background and the light."""
     shapes = ((2, 6, 7), (2, 6, 7), (1, 3, 4), (2, 6, 7), (2, 8, 10))

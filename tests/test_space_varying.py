@@ -27,6 +27,8 @@ GRIDS = [
     ((7, 6, 5), (3, 1, 1), (13, 2, 3)),
 ]
 IDS = ["2d", "2d-line", "2d-every-voxel", "2d-large-psf", "3d", "3d-depth"]
+LOOPS = [*GRIDS[:5:2], GRIDS[5], ((9, 8), (3, 1), (4, 5)), ((6, 4, 8), (2, 1, 1), (3, 2, 1))]
+LOOP_IDS = [*IDS[:5:2], IDS[5], "2d-rows", "3d-even"]
 OVERLAPS = [1.0, 0.3]
 N_ITERS = 5
 
@@ -108,7 +110,7 @@ def test_equal_psfs_are_one(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
 @pytest.mark.parametrize("acceleration", [None, "shb"], ids=["plain", "shb"])
-@pytest.mark.parametrize(("shape", "nodes", "extents"), GRIDS[:5:2], ids=IDS[:5:2])
+@pytest.mark.parametrize(("shape", "nodes", "extents"), LOOPS, ids=LOOP_IDS)
 def test_is_the_direct_loop(
     shape: tuple,
     nodes: tuple,

@@ -111,6 +111,8 @@ void bind_richardson_lucy(py::module_& m) {
       .def_readwrite("weighted", &AnyRichardsonLucy::weighted)
       .def_readwrite("views", &AnyRichardsonLucy::views)
       .def_readwrite("joint", &AnyRichardsonLucy::joint)
+      .def_readwrite("nodes", &AnyRichardsonLucy::nodes)
+      .def_readwrite("shares", &AnyRichardsonLucy::shares)
       .def_readwrite("threads", &AnyRichardsonLucy::threads);
   m.def("richardson_lucy_cpu", &richardson_lucy, "The Richardson-Lucy loop of a batch.");
   m.def("psf_terms_cpu", &psf_terms,

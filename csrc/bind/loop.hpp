@@ -46,6 +46,8 @@ struct AnyRichardsonLucy {
   bool weighted = false;
   int64_t views = 0;
   std::string joint = "additive";
+  int64_t nodes = 1;
+  uintptr_t shares = 0;
   int threads = 1;
 
   template <class real_t>
@@ -80,6 +82,8 @@ struct AnyRichardsonLucy {
             weighted,
             views,
             to_joint(joint),
+            nodes,
+            to_pointer<const real_t>(shares),
             nullptr,
             threads};
   }

@@ -155,26 +155,34 @@ void convolve_packed_pair(const Layout<real_t>& l, const SpectrumPair<real_t>& s
 // Columns next to each other share pages and memory bursts: a task takes several.
 inline constexpr int64_t kColumnsPerTask = 32;
 
+// packed(c) for the first of each pair of packed columns, plain(c, the one after it) for
+// all others.
+template <class real_t, class Packed, class Plain>
+void each_column(const Layout<real_t>& l, const Team& team, Packed packed, Plain plain) {
+  const int64_t pairs = l.packed ? l.columns_per_block() : 0;
+  const int64_t tasks = ceil_div(l.columns() - pairs, kColumnsPerTask);
+  team.each(pairs + tasks, [&](int64_t task) {
+    if (task < pairs) {
+      if (l.mirror_column(task) >= task) packed(task);
+      return;
+    }
+    const int64_t first = pairs + (task - pairs) * kColumnsPerTask;
+    const int64_t last = std::min(first + kColumnsPerTask, l.columns());
+    for (int64_t c = first; c < last; ++c) plain(c, std::min(c + 1, last - 1));
+  });
+}
+
 template <bool kAdjoint, class real_t>
 void convolve_columns(const Layout<real_t>& l, const Team& team,
                       const SpectrumPair<real_t>& spectra, const real_t* otf,
                       const ColumnLimits& limits, const Scratch<real_t>& s) {
-  const int64_t packed = l.packed ? l.columns_per_block() : 0;
-  const int64_t tasks = ceil_div(l.columns() - packed, kColumnsPerTask);
-  team.each(packed + tasks, [&](int64_t task) {
-    if (task < packed) {
-      if (l.mirror_column(task) >= task) {
-        convolve_packed_pair<kAdjoint>(l, spectra, otf, task, limits, s);
-      }
-      return;
-    }
-    const int64_t first = packed + (task - packed) * kColumnsPerTask;
-    const int64_t last = std::min(first + kColumnsPerTask, l.columns());
-    for (int64_t c = first; c < last; ++c) {
-      const auto next = column_views(l, spectra, std::min(c + 1, last - 1), limits, s).in;
-      convolve_column<kAdjoint>(l, column_views(l, spectra, c, limits, s), next,
-                                l.otf_column(otf, c), s);
-    }
+  const auto packed = [&](int64_t c) {
+    convolve_packed_pair<kAdjoint>(l, spectra, otf, c, limits, s);
+  };
+  each_column(l, team, packed, [&](int64_t c, int64_t after) {
+    const auto next = column_views(l, spectra, after, limits, s).in;
+    convolve_column<kAdjoint>(l, column_views(l, spectra, c, limits, s), next,
+                              l.otf_column(otf, c), s);
   });
 }
 

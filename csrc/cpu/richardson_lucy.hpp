@@ -203,14 +203,24 @@ class RichardsonLucy : RlFrame<real_t> {
   TotalVariation<real_t> variation;
 };
 
+// Reals of each thread's own, beside what every job has.
+template <class real_t>
+int64_t richardson_lucy_extra(const Layout<real_t>& l,
+                              const RichardsonLucyParams<real_t>& p) {
+  const int64_t columns = p.nodes > 1 ? NodeColumn<false, real_t>::size(l) : 0;
+  return std::max(
+      {TotalVariation<real_t>::size(l, p), Views<real_t>::size(l, p), columns});
+}
+
 // Bytes of the loop, threads' scratch included.
 template <class real_t>
 int64_t richardson_lucy_bytes(const RichardsonLucyParams<real_t>& p) {
   const auto l = layout_of<real_t>(p.grid);
   const int64_t image = RlMemory<real_t>::size(*l, p);
   const JobShape job = job_shape(p.batch, image * int64_t(sizeof(real_t)), p.threads);
-  const int64_t kernels = p.kernel.kernels * (p.otf_back ? 2 : 1) * l->otf_size();
-  const int64_t extra = TotalVariation<real_t>::size(*l, p);
+  const int64_t otfs = p.kernel.kernels * p.nodes * (p.otf_back ? 2 : 1);
+  const int64_t kernels = otfs * l->otf_size();
+  const int64_t extra = richardson_lucy_extra(*l, p);
   return (job_reals(*l, job, image, extra) + kernels) * int64_t(sizeof(real_t));
 }
 
@@ -227,8 +237,7 @@ bool richardson_lucy(const RichardsonLucyParams<real_t>& p) {
         if (p.views > 0) return Views<real_t>(*layout, p, team, b, memory, s).run(stop);
         RichardsonLucy<real_t>(*layout, p, team, b, memory, s).run(stop);
       },
-      std::max(TotalVariation<real_t>::size(*layout, p),
-               Views<real_t>::size(*layout, p)));
+      richardson_lucy_extra(*layout, p));
   return !stop;
 }
 

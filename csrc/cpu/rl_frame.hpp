@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "cpu/fft_convolve.hpp"
+#include "cpu/node_columns.hpp"
 #include "cpu/rl_memory.hpp"
 
 OTFUSE_BEGIN_ISA_NAMESPACE
@@ -120,16 +121,24 @@ class RlFrame {
 
   // The estimate's spectrum as a view blurs it, there or in another place.
   void blur(const SpectrumPair<real_t>& spectra, int64_t view = 0) const {
-    convolve_spectrum(l, team, spectra, otf + otf_offset(view), false,
-                      {all_columns, seen_columns}, s);
+    const ColumnLimits limits{all_columns, seen_columns};
+    const real_t* const spread = otf + otf_offset(view);
+    if (p.nodes > 1) return convolve_nodes<false>(l, team, spectra, nodes(), limits, s);
+    convolve_spectrum(l, team, spectra, spread, false, limits, s);
   }
   void blur(real_t* spectrum) const { blur({spectrum, spectrum}); }
   void project_back(real_t* spectrum, int64_t view = 0) const {
-    convolve_spectrum(l, team, {spectrum, spectrum}, otf_back + otf_offset(view), true,
-                      {seen_columns, all_columns}, s);
+    const ColumnLimits limits{seen_columns, all_columns};
+    const SpectrumPair<real_t> spectra{spectrum, spectrum};
+    const real_t* const spread = otf_back + otf_offset(view);
+    if (p.nodes > 1) return convolve_nodes<true>(l, team, spectra, nodes(), limits, s);
+    convolve_spectrum(l, team, spectra, spread, true, limits, s);
   }
   int64_t otf_offset(int64_t view) const {
     return view * p.kernel.kernels * l.otf_size();
+  }
+  ColumnNodes<real_t> nodes() const {
+    return {p.nodes, otf, p.kernel.kernels * l.otf_size(), p.shares};
   }
 
   // Every row block of a plane of the estimate through op_of(block), frequencies to

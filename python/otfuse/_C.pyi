@@ -68,6 +68,8 @@ class RichardsonLucy:
     weighted: bool
     views: int
     joint: str
+    nodes: int
+    shares: int
     threads: int
     def __init__(self) -> None: ...
 

@@ -7,6 +7,7 @@ axis. Each tile is convolved on a grid just large enough that nothing wraps onto
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +40,14 @@ class _Tile:
     shares: list[Tensor]  # the tile's window as lines along z, y and x; none is 1
     windows: Windows
     psf: Tensor  # (1, k...)
-    otf: Tensor | None
+
+    @functools.cached_property
+    def otf(self) -> Tensor | None:
+        """Of the PSF; none where its values may not be looked at."""
+        if not _checks.values_visible(self.psf):
+            return None
+        g = self.windows
+        return ops.make_otf(self.psf.detach(), g.grid, g.padded, g.kernel_offset)
 
     def weighted(self, x: Tensor) -> Tensor:
         """x times the tile's window."""
@@ -63,6 +71,7 @@ class TiledBlur:
                 f"{function}: psfs must not have more nodes than the image has voxels along an "
                 f"axis, got {tuple(nodes)} and {tuple(shape)}"
             )
+        self._nodes = nodes
         before = [k - 1 - k // 2 for k in extents]
         self.shape = tuple(shape)
         self.estimate_shape = tuple(n + k - 1 for n, k in zip(shape, extents, strict=True))
@@ -78,6 +87,21 @@ class TiledBlur:
             _tile([line[i] for line, i in zip(lines, place, strict=True)], before, psfs[place])
             for place in places
         ]
+
+    def shares_along_first(self) -> Tensor | None:
+        """Each node's share of the light, (nodes, extent), if only the first of axes has nodes."""
+        others = self._nodes[1:]
+        if not others or math.prod(others) > 1:
+            return None
+        lines = []
+        for tile in self._tiles:
+            weight = tile.spans[0].weight
+            if weight is None:
+                return None
+            line = weight.new_zeros(self.estimate_shape[0])
+            line[tile.source[1]] = weight
+            lines.append(line)
+        return torch.stack(lines)
 
     @property
     def padded_voxels(self) -> int:
@@ -166,10 +190,6 @@ def _tile(spans: Sequence[_Span], before: Sequence[int], psf: Tensor) -> _Tile:
         [0] * len(spans),
         [s.out[1] - s.out[0] for s in spans],
     )
-    kernel = psf.unsqueeze(0)
-    otf = None
-    if _checks.values_visible(psf):
-        otf = ops.make_otf(kernel.detach(), grid, True, centre)
     every = slice(None)
     out = tuple(slice(*s.out) for s in spans)
     shares: list[Tensor] = []
@@ -178,4 +198,4 @@ def _tile(spans: Sequence[_Span], before: Sequence[int], psf: Tensor) -> _Tile:
             psf.new_ones(s.source[1] - s.source[0]) if s.weight is None else s.weight for s in spans
         ]
         shares = [psf.new_ones(1)] * (3 - len(spans)) + lines
-    return _Tile(tuple(spans), (every, *source), (every, *out), shares, windows, kernel, otf)
+    return _Tile(tuple(spans), (every, *source), (every, *out), shares, windows, psf.unsqueeze(0))

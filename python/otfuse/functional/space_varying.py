@@ -11,6 +11,7 @@ from torch import Tensor
 
 from otfuse import _checks, ops
 from otfuse.functional._arrays import back_to_kind, to_tensor, working_dtype
+from otfuse.functional._geometry import extended_geometry
 from otfuse.functional._iterate import (
     FLOOR,
     LEAST_SEEN,
@@ -23,7 +24,14 @@ from otfuse.functional._iterate import (
     with_momentum,
 )
 from otfuse.functional._tiles import TiledBlur
-from otfuse.functional._views import Camera, Job, View, checked_background, checked_images
+from otfuse.functional._views import (
+    Camera,
+    Job,
+    View,
+    backgrounds,
+    checked_background,
+    checked_images,
+)
 
 
 def space_varying_convolve(
@@ -167,15 +175,41 @@ def space_varying_richardson_lucy(
     level = flat(level) if level.ndim else level
     job = Job([Camera(flat(y), level, None if seen is None else flat(seen), blur)], batch)
     scale = scale_of(job)
+    start, accelerated = first_estimate(name, job, init, FLOOR * scale), acceleration is not None
+    shares = blur.shares_along_first()
+    if shares is not None and blur.fits(start, job.cameras[0].image, level):
+        psfs_of_nodes = h.reshape(-1, *h.shape[ndim:])
+        arrays = (psfs_of_nodes, shares, start, (FLOOR * scale).flatten())
+        out = _in_core(job.cameras[0], *arrays, n_iters, accelerated)
+        return back_to_kind(image)(out.reshape(*batch, *shape))
     (camera,) = in_units(job, scale)
     light = light_of(camera)
     alive = light > LEAST_SEEN
-    start = first_estimate(name, job, init, FLOOR * scale) / scale * alive
+    start = start / scale * alive
     fused = blur.fits(start, camera.image, camera.background)
     step = (_in_place if fused else _composed)(camera, blur, weight_of(light, alive))
-    accelerated = acceleration is not None
     out = with_momentum(step, start.contiguous(), n_iters, accelerated, FLOOR * alive)
     return back_to_kind(image)(job.finish(out * scale))
+
+
+def _in_core(
+    camera: Camera,
+    psfs: Tensor,
+    shares: Tensor,
+    start: Tensor,
+    floor: Tensor,
+    n_iters: int,
+    accelerated: bool,
+) -> Tensor:
+    """All iterations in the core, where nodes along the first axis share transforms of planes."""
+    shape = tuple(camera.image.shape[1:])
+    g = extended_geometry(shape, psfs.shape[1:])
+    level, background = backgrounds([camera])
+    windows = (1, g.grid, g.padded, g.psf_offset, g.estimate_offset)
+    steps = (level, 0.0, n_iters, 0, "shb" if accelerated else "none", 0.0, [1.0] * len(shape))
+    state = (start, None, None, floor, background, None)
+    tensors = (camera.counts, psfs, None, None, *state, shares)
+    return ops.rl_nodes(*tensors, *windows, *steps, True, False, False)
 
 
 Step = Callable[[Tensor], Tensor]

@@ -19,6 +19,7 @@ from otfuse.ops.psf_terms import psf_terms
 from otfuse.ops.richardson_lucy import richardson_lucy, richardson_lucy_bytes
 from otfuse.ops.richardson_lucy_loop import LoopSettings, LoopTensors, run_loop
 from otfuse.ops.rl_consensus import rl_consensus
+from otfuse.ops.rl_nodes import rl_nodes
 from otfuse.ops.rl_pointwise import rl_ratio, rl_ratio_, rl_update, rl_update_
 from otfuse.ops.rl_views import rl_views
 from otfuse.ops.rln import RlnWalk, rln, rln_bytes, rln_strips
@@ -49,6 +50,7 @@ __all__ = [
     "richardson_lucy",
     "richardson_lucy_bytes",
     "rl_consensus",
+    "rl_nodes",
     "rl_ratio",
     "rl_ratio_",
     "rl_update",

@@ -196,7 +196,7 @@ def job_record(given: argparse.Namespace) -> dict[str, Any]:
     """The job in one process, and the engine on one of its tiles."""
     shape = tuple(given.shape)
     job, text = alone(given.folder, given.max_memory)
-    found = re.search(r"tiles of (\d+) x (\d+) x (\d+)", text)
+    found = re.search(r"tiles? of (\d+) x (\d+) x (\d+)", text)
     assert found is not None
     tile = tuple(int(n) for n in found.groups())
     engine = in_memory(given.folder, tile)

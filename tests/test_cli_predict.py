@@ -135,6 +135,9 @@ def test_released_weights(predict: Predict, rng: np.random.Generator) -> None:
         (("--tile", "64", "--overlap", "-4"), "--overlap"),
         (("--tile", "34", "--overlap", "32"), "tile must exceed overlap by at least 4"),
         (("--tile", "12", "--overlap", "0"), "at least 16 pixels"),
+        (("--normalize", "tile"), "--tile must be given with --normalize tile"),
+        (("--max-memory", "1MB"), "memory must hold the work on a plane besides the program"),
+        (("--tile", "32", "--overlap", "8", "--max-memory", "1MB"), "give a smaller --tile"),
         (("--normalize", "median"), "--normalize must be one of image, percentile, tile"),
         (("--model", "unet"), "--model must be one of"),
         (("--device", "tpu"), "--device must be auto, cpu or cuda"),
@@ -184,4 +187,4 @@ def test_planes_into_zarr(predict: Predict, rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(open_volume(predict.folder / "out.zarr").read(), expected)
     assert "nothing was left to do" in predict.run(source, *tiles, out="out.zarr").out
     predict.run(source, out="new.tif").failed(2, "--output must end in .zarr")
-    predict.run(source, "--max-memory", "1kB", out="new.zarr").failed(2, "must hold a plane")
+    predict.run(source, "--max-memory", "1kB", out="new.zarr").failed(2, "work on a plane")

@@ -291,16 +291,17 @@ def test_projection(
 def test_overlap_is_the_same_everywhere() -> None:
     """The command line says it before it loads what plans."""
     from otfuse.cli._models import MODELS
-    from otfuse.tiling.rln_plan import OVERLAP
+    from otfuse.tiling import mrbcr_plan, rln_plan
 
-    assert MODELS["rln"].overlap == OVERLAP
+    assert MODELS["rln"].overlap == rln_plan.OVERLAP
+    assert MODELS["mrbcr"].overlap == mrbcr_plan.OVERLAP
 
 
 def test_projection_of_planes(predict: Predict, rng: np.random.Generator) -> None:
     image = save(predict.folder / "in.tif", beads(rng, 1, 2, 3, 40, 33))
     done = predict("info", image, "--model", "mrbcr")
     assert done.code == 0, done.err
-    assert re.search(r"about [\d.]+ \S+ with mrbcr for 6 tiles of 40 x 33, overlap 64", done.out)
+    assert re.search(r"about [\d.]+ \S+ with mrbcr for 6 tiles of 40 x 33, overlap 216", done.out)
 
 
 def test_projection_rejects(predict: Predict, rng: np.random.Generator) -> None:

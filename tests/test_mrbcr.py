@@ -15,6 +15,9 @@ from otfuse.io import read_tf_checkpoint, read_weights, write_weights
 from otfuse.nn import MRBCR, mrbcr_loss
 from otfuse.nn._mrbcr_published import from_keras, keras_names
 from otfuse.nn.mrbcr_loss import mrbcr_losses
+from otfuse.simulate import specimen
+from otfuse.tiling import map_tiles
+from otfuse.tiling.mrbcr_plan import plan_mrbcr
 from shared_data import shared_folder
 
 VECTORS = ["mrbcr_biosr", "debcr_2D_denoising", "debcr_confocal_SR"]
@@ -55,6 +58,21 @@ def noise(rng: np.random.Generator, *shape: int, dtype=torch.float64) -> torch.T
 def test_size() -> None:
     sizes = [p.numel() for p in MRBCR().parameters()]
     assert len(sizes) == 296 and sum(sizes) == 236_630
+
+
+@pytest.mark.parametrize("name", [*VECTORS, "debcr_bright_SR"])
+@pytest.mark.parametrize("extents", [(96, 1000), (1000, 96)])
+def test_tiles_are_the_whole(name: str, extents: tuple[int, int], rng: np.random.Generator) -> None:
+    """Within 1e-4 of the maximum, specimens under noise; largest difference measured: 2e-5."""
+    network = MRBCR.from_pretrained(shared_folder(f"checkpoints/{name}"))
+    light = specimen((24, *extents), seed=3).amax(0).numpy()
+    counts = rng.poisson(200 * light / light.max() + 5)
+    image = (counts / counts.max()).astype(np.float32)
+    plan = plan_mrbcr(extents, 70_000_000)
+    tiled = np.concatenate(list(map_tiles(network.restore, image, plan)))
+    whole = network.restore(image)
+    assert len(plan) > 1 and plan.margin.count(104) == 1
+    assert np.abs(tiled - whole).max() <= 1e-4 * np.abs(whole).max()
 
 
 @pytest.mark.parametrize("name", VECTORS)

@@ -86,6 +86,45 @@ def test_memory_is_foretold(tmp_path: Any, case: dict[str, Any]) -> None:
     assert plan.peak_bytes == pytest.approx(int(done.stdout), rel=0.15), str(plan)
 
 
+# The same of a plane through a network, as `otfuse predict` works on it.
+_NETWORK_CHILD = """
+import sys
+import numpy as np
+from types import SimpleNamespace
+from otfuse.cli._memory import resident
+from otfuse.cli._predict_planes import memory_of, restore_plane
+from otfuse.nn import MRBCR
+from otfuse.tiling.mrbcr_plan import plan_mrbcr
+
+frequency, extent, allowed = (int(word) for word in sys.argv[1:])
+network = MRBCR(frequency=bool(frequency)).eval()
+network.restore(np.ones((1, 64, 64), np.float32))
+open("/proc/self/clear_refs", "w").write("5")
+before = resident()
+plan = plan_mrbcr((extent, extent), allowed or None, memory=memory_of(network))
+image = np.random.default_rng(0).random((extent, extent), np.float32)
+options = SimpleNamespace(normalize="image", scale="image", verbose=False)
+restore_plane(image, network, plan, options, "plane", [])
+status = open("/proc/self/status").read().splitlines()
+print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024 - before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "extent", "allowed"),
+    [("mrbcr", 768, None), ("mrbcr", 800, 3 * 10**8), ("mrbcr_frequency", 1024, None)],
+    ids=["whole", "tiles", "frequency"],
+)
+def test_memory_of_a_network_is_foretold(algorithm: str, extent: int, allowed: int | None) -> None:
+    words = [str(n) for n in (int(algorithm != "mrbcr"), extent, allowed or 0)]
+    child = [sys.executable, "-c", _NETWORK_CHILD, *words]
+    done = subprocess.run(child, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    plan = otfuse.plan((extent, extent), "float32", None, algorithm, max_memory=allowed)
+    assert (plan.n_tiles > 1) == (allowed is not None)
+    assert plan.peak_bytes == pytest.approx(int(done.stdout), rel=0.15), str(plan)
+
+
 def test_the_whole_image() -> None:
     plan = otfuse.plan(SHAPE, "uint16", PSF, n_iters=10, rate=3.0)
     assert plan.n_tiles == 1 and plan.tile == SHAPE and plan.overlap == (0, 0, 0)
@@ -143,6 +182,32 @@ def test_a_device_too_small_is_refused_with_the_bytes() -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:1"])
+def test_a_network_of_planes(device: str) -> None:
+    shape = (5, 1500, 1100)
+    whole = otfuse.plan(shape, "uint16", None, "mrbcr", device)
+    assert whole.n_tiles == 5 and whole.tile == (1, *shape[1:]) and whole.seconds is None
+    plan = otfuse.plan(shape, "uint16", None, "mrbcr", device, whole.peak_bytes // 2, rate=1000)
+    assert plan.n_tiles > 5 and plan.n_tiles % 5 == 0 and plan.peak_bytes <= whole.peak_bytes // 2
+    assert {o for o, t, n in zip(plan.overlap, plan.tile, shape, strict=True) if 1 < t < n} == {216}
+    assert plan.seconds is not None and plan.seconds > 1e-6 * np.prod(shape)
+    assert "iterations" not in str(plan)
+    assert otfuse.plan(shape[1:], "uint16", None, "mrbcr", device).tile == shape[1:]
+    with pytest.raises(ValueError, match="the last two at least 16, for mrbcr"):
+        otfuse.plan((40, 40, 15), "uint16", None, "mrbcr", device)
+
+
+def test_frequency_blocks_see_a_whole_plane() -> None:
+    shape = (2, 900, 900)
+    whole = otfuse.plan(shape, "uint16", None, "mrbcr_frequency")
+    wider = otfuse.plan(shape, "uint16", None, "mrbcr_frequency", channels=32, bands=5)
+    assert whole.n_tiles == 2 and wider.peak_bytes > 1.5 * whole.peak_bytes
+    allowed = whole.peak_bytes - 1
+    words = rf"a whole plane for frequency .* {whole.peak_bytes} bytes, got {allowed}\)"
+    with pytest.raises(ValueError, match=words):
+        otfuse.plan(shape, "uint16", None, "mrbcr_frequency", max_memory=allowed)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:1"])
 def test_a_network(device: str) -> None:
     shape = (64, 400, 300)
     whole = otfuse.plan(shape, "uint16", None, "rln", device)
@@ -163,7 +228,7 @@ def test_a_rate_is_measured() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"algorithm": "magic"}, "algorithm must be one of 'richardson_lucy', 'rln'"),
+        ({"algorithm": "magic"}, "algorithm must be one of 'richardson_lucy', 'rln', 'mrbcr'"),
         ({"device": "tpu"}, "device must be one of 'cpu', 'cuda', got 'tpu'"),
         ({"dtype": "complex64"}, "dtype must be one of real numbers, got 'complex64'"),
         ({"dtype": "words"}, "dtype must be one of real numbers"),
@@ -182,6 +247,10 @@ def test_a_rate_is_measured() -> None:
         (
             {"algorithm": "rln", "psf": None, "max_memory": 10**6},
             "must hold the work on a tile, got 1000000 bytes",
+        ),
+        (
+            {"algorithm": "mrbcr", "psf": None, "max_memory": 10**6},
+            r"must hold the work on a tile, got 1000000 bytes .* takes \d+ bytes",
         ),
     ],
 )

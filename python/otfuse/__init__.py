@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from otfuse.functional.tikhonov import tikhonov
     from otfuse.functional.wiener import wiener
     from otfuse.ops.system import clear_cache, simd_level
-    from otfuse.tiling.job_plan import Plan, measure_rate, plan
+    from otfuse.tiling.job_plan import measure_rate, plan
+    from otfuse.tiling.planned import Plan
 
 _ROOMS = {
     "otfuse._config": ("__version__", "show_config"),
     "otfuse.ops": ("clear_cache", "simd_level"),
-    "otfuse.tiling.job_plan": ("Plan", "measure_rate", "plan"),
+    "otfuse.tiling.job_plan": ("measure_rate", "plan"),
+    "otfuse.tiling.planned": ("Plan",),
     "otfuse.functional": (
         "BlindResult",
         "MemoryPlan",

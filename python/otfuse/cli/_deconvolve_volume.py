@@ -14,7 +14,7 @@ import numpy as np
 from otfuse.cli import _optics, _psf_input
 from otfuse.cli._errors import UsageError
 from otfuse.cli._options import DeconvolveOptions
-from otfuse.cli._report import Report, by_extents, in_bytes, in_time
+from otfuse.cli._report import Report, by_extents, how_many, in_bytes, in_time
 from otfuse.cli._restore import describe
 from otfuse.cli._steps import Steps
 from otfuse.cli._volume_place import (
@@ -224,7 +224,7 @@ def report_plan(
     tiles, iterations = plan.tiles, ", ".join(map(str, dict.fromkeys(settled["iterations"])))
     report.row(
         "plan",
-        f"{iterations} iterations, {describe(options)}, {len(tiles)} tiles of "
+        f"{iterations} iterations, {describe(options)}, {how_many(len(tiles), 'tile')} of "
         f"{by_extents(tiles.tile)} (z, y, x), grid {by_extents(plan.grid)}, overlap "
         f"{by_extents(tiles.overlap)}",
     )

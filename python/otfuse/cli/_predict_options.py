@@ -66,6 +66,11 @@ class PredictOptions:
                 f"predict: --tile must exceed --overlap, and that be at least 0, got tile "
                 f"{self.tile} and overlap {self.overlap}"
             )
+        if self.normalize == "tile" and self.tile == 0:
+            raise UsageError(
+                "predict: --tile must be given with --normalize tile, on which the scale then "
+                "depends, got none; the authors' is 128, with --overlap 0"
+            )
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"predict: --threads must be at least 1, got {self.threads}")
         check_output("predict", self.output)

@@ -4,22 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from otfuse.cli._errors import UsageError
+from otfuse.cli._memory import allowed_memory
+from otfuse.cli._options import parse_memory
 from otfuse.cli._predict_options import PredictOptions
-from otfuse.cli._report import Report, by_extents, number
+from otfuse.cli._report import Report, by_extents, how_many, in_bytes, number
 from otfuse.cli._steps import Steps
 from otfuse.io import Stack
 
 if TYPE_CHECKING:
     from otfuse.tiling import TilePlan
+    from otfuse.tiling.mrbcr_plan import MrbcrMemory
 
-PLANE_BYTES = 64  # of a pixel of the plane at hand, scaled, cut into tiles and blended
-_MULTIPLE, _SMALLEST = 4, 16
-_BATCH_PIXELS = 512 * 512
 # Shares of pixels left below 0 and above 1 by `--normalize percentile`.
 _PERCENTILES = (0.1, 99.9)
 
@@ -39,8 +40,9 @@ def predict_planes(
         Told the plan, and with `--verbose` how much tiles show.
     """
     nt, nc, nz, *extents = stack.data.shape
-    plan = plan_plane("predict", extents, options.tile, options.overlap)
-    report_planes(options, plan, nt * nc * nz, report)
+    result_bytes = 4 * nc * nz * prod(extents)
+    plan = plan_of_options(options, network, extents, result_bytes)
+    report_planes(options, network, plan, nt * nc * nz, report)
     seams: list[float] = []
     with Steps(nt * nc * nz, "planes") as steps:
         for t in range(nt):
@@ -59,25 +61,78 @@ def predict_planes(
         )
 
 
-def plan_plane(command: str, extents: Sequence[int], tile: int, overlap: int) -> TilePlan:
-    """Tiles of each plane, (ny, nx)."""
-    from otfuse.tiling import plan_tiles
+def plan_of_options(
+    options: PredictOptions, network: Any, extents: Sequence[int], held: int
+) -> TilePlan:
+    """Tiles of each plane by what was asked for, `held` bytes of memory being taken already."""
+    given = options.max_memory
+    allowed = allowed_memory(None if given is None else parse_memory(given, "predict"))
+    return plan_plane("predict", extents, allowed - held, network, options.tile, options.overlap)
 
-    if min(extents) < _SMALLEST or tile < _SMALLEST:
+
+def plan_plane(
+    command: str,
+    extents: Sequence[int],
+    allowed: int,
+    network: Any,
+    tile: int,
+    overlap: int,
+) -> TilePlan:
+    """Tiles of each plane, (ny, nx); a tile of 0 is as large as memory allows.
+
+    Raises
+    ------
+    UsageError  if the plane or the tile is too small, or memory does not suffice.
+    """
+    from otfuse.tiling import plan_tiles
+    from otfuse.tiling.mrbcr_plan import MULTIPLE, SMALLEST, margin_of, plan_mrbcr
+
+    if min(extents) < SMALLEST or 0 < tile < SMALLEST:
         raise UsageError(
-            f"{command}: image and --tile must have at least {_SMALLEST} pixels along y and x, got "
+            f"{command}: image and --tile must have at least {SMALLEST} pixels along y and x, got "
             f"{by_extents(tuple(extents))} and {tile}"
         )
-    return plan_tiles(extents, tile, overlap, multiple=_MULTIPLE)
+    memory = memory_of(network)
+    if tile == 0:
+        try:
+            return plan_mrbcr(extents, max(1, allowed), memory=memory, overlap=overlap)
+        except ValueError as error:
+            raise UsageError(
+                f"{command}: memory must hold the work on a plane besides the program itself, got "
+                f"{in_bytes(max(0, allowed))} for it ({error}); give a larger --max-memory"
+            ) from None
+    plan = plan_tiles(extents, tile, overlap, multiple=MULTIPLE, margin=margin_of(overlap))
+    need = memory(next(iter(plan)).shape, plan.shape)
+    if need > allowed:
+        raise UsageError(
+            f"{command}: memory must not exceed {in_bytes(max(0, allowed))}, got a plan of "
+            f"{in_bytes(need)}; give a smaller --tile or a larger --max-memory"
+        )
+    return plan
 
 
-def report_planes(options: PredictOptions, plan: TilePlan, n_planes: int, report: Report) -> None:
-    """Print tiles, scale and range."""
+def memory_of(network: Any) -> MrbcrMemory:
+    """What a network takes, where it is."""
+    from otfuse.tiling.mrbcr_plan import MrbcrMemory
+
+    widths = network.options
+    device = next(network.parameters()).device.type
+    if not widths:
+        return MrbcrMemory(None, device)
+    return MrbcrMemory((widths["channels"], widths["bands"]), device)
+
+
+def report_planes(
+    options: PredictOptions, network: Any, plan: TilePlan, n_planes: int, report: Report
+) -> None:
+    """Print tiles, memory, scale and range."""
+    tile = next(iter(plan)).shape
+    need = memory_of(network)(tile, plan.shape)
     report.row(
         "plan",
-        f"{n_planes} planes of {len(plan)} tiles of {by_extents(next(iter(plan)).shape)}, "
-        f"overlap {options.overlap}, normalised by {options.normalize}, "
-        f"results in the {options.scale}'s range",
+        f"{how_many(n_planes, 'plane')} of {how_many(len(plan), 'tile')} of {by_extents(tile)}, "
+        f"overlap {options.overlap} where cut, {in_bytes(need)}, normalised by "
+        f"{options.normalize}, results in the {options.scale}'s range",
     )
 
 
@@ -89,8 +144,12 @@ def restore_plane(
     where: str,
     seams: list[float],
 ) -> np.ndarray:
-    """One plane, in the range asked for; with `--verbose` adds how much its tiles show."""
+    """One plane, in the range asked for; with `--verbose` adds how much its tiles show.
+
+    The image is overwritten.
+    """
     from otfuse.tiling import map_tiles, seam_size
+    from otfuse.tiling.mrbcr_plan import batch_of
 
     if not np.isfinite(image).all():
         raise UsageError(
@@ -98,16 +157,28 @@ def restore_plane(
         )
     run = _scaled(network, options)
     if options.normalize != "tile":
-        ends = _PERCENTILES if options.normalize == "percentile" else (0.0, 100.0)
-        low, high = (float(v) for v in np.percentile(image, ends))
-        image, back = _to_unit(image, low, high)
-    batch = max(1, _BATCH_PIXELS // options.tile**2)
-    restored = np.concatenate(list(map_tiles(run, image, plan, batch=batch)))
+        low, span = _unit_of(image, options)
+        _to_unit(image, low, span)
+    restored = np.empty(image.shape, np.float32)
+    row = 0
+    for block in map_tiles(run, image, plan, batch=batch_of(next(iter(plan)).shape)):
+        restored[row : row + len(block)] = block
+        row += len(block)
     if options.normalize != "tile" and options.scale == "image":
-        restored = back(restored)
+        restored *= span
+        restored += low
     if options.verbose and len(plan) > 1:
         seams.append(seam_size(plan, restored).ratio)
     return restored
+
+
+def _unit_of(image: np.ndarray, options: PredictOptions) -> tuple[np.float32, np.float32]:
+    """What becomes 0, and how far above it what becomes 1 lies."""
+    ends = image.min(), image.max()
+    if options.normalize == "percentile":
+        ends = tuple(np.percentile(image, _PERCENTILES))
+    low, high = map(np.float32, ends)
+    return low, high - low
 
 
 def _scaled(network: Any, options: PredictOptions) -> Callable[[np.ndarray], np.ndarray]:
@@ -117,17 +188,17 @@ def _scaled(network: Any, options: PredictOptions) -> Callable[[np.ndarray], np.
 
     def run(tiles: np.ndarray) -> np.ndarray:
         low, high = (f(tiles, axis=(1, 2), keepdims=True) for f in (np.min, np.max))
-        unit, back = _to_unit(tiles, low, high)
-        restored = network.restore(unit)
-        return back(restored) if options.scale == "image" else restored
+        _to_unit(tiles, low, high - low)
+        restored = np.asarray(network.restore(tiles))
+        if options.scale == "image":
+            restored *= high - low
+            restored += low
+        return restored
 
     return run
 
 
-def _to_unit(
-    values: np.ndarray, low: Any, high: Any
-) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """Values scaled to 0 at `low` and 1 at `high` (0 where these are equal), and the way back."""
-    low, span = np.float32(low), np.float32(high) - np.float32(low)
-    factor = np.divide(1, span, out=np.zeros_like(span), where=span > 0)
-    return (values - low) * factor, lambda restored: restored * span + low
+def _to_unit(values: np.ndarray, low: Any, span: Any) -> None:
+    """Scale values to 0 at `low` and 1 `span` above it; to 0 where that is 0."""
+    values -= low
+    values *= np.divide(1, span, out=np.zeros_like(span), where=span > 0)

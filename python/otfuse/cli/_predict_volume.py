@@ -18,7 +18,7 @@ from otfuse.cli._options import parse_memory
 from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._predict_rows import rows_bytes, work_by_rows
 from otfuse.cli._predict_work import Work, WriteRows
-from otfuse.cli._report import Report, by_extents, in_bytes, number
+from otfuse.cli._report import Report, by_extents, how_many, in_bytes, number
 from otfuse.cli._steps import Steps
 from otfuse.io import RowFile, Stack, read_stack, release_pages, write_rows
 
@@ -143,8 +143,9 @@ def _tiled(options: PredictOptions, network: Any, extents: Sequence[int], report
     ty, tz, tx = plan.tile
     report.row(
         "plan",
-        f"{len(plan)} tiles of {by_extents((tz, ty, tx))} (z, y, x), overlap {options.overlap} "
-        f"where cut, {in_bytes(need)}, intensities by the volume's percentiles",
+        f"{how_many(len(plan), 'tile')} of {by_extents((tz, ty, tx))} (z, y, x), "
+        f"overlap {options.overlap} where cut, {in_bytes(need)}, intensities by the volume's "
+        "percentiles",
     )
 
     def restore(volumes: Sequence[np.ndarray], write: WriteRows, steps: Steps) -> None:

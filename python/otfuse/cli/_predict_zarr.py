@@ -16,9 +16,9 @@ from otfuse.cli._errors import UsageError
 from otfuse.cli._memory import allowed_memory
 from otfuse.cli._options import parse_memory
 from otfuse.cli._predict_options import PredictOptions
-from otfuse.cli._predict_planes import PLANE_BYTES, plan_plane, report_planes, restore_plane
+from otfuse.cli._predict_planes import plan_plane, report_planes, restore_plane
 from otfuse.cli._predict_volume import check_network, check_views, plan_volume
-from otfuse.cli._report import Report, by_extents, in_bytes, in_time
+from otfuse.cli._report import Report, by_extents, how_many, in_time
 from otfuse.cli._steps import Steps
 from otfuse.cli._volume_place import (
     check_apart,
@@ -81,12 +81,12 @@ class PlanesTile:
     plan: TilePlan  # of a plane
 
     def __call__(self, tile: Tile, counts: np.ndarray) -> np.ndarray:
-        """The restored tile, float32."""
+        """The restored tile, float32; `counts` are float32, and overwritten."""
         result = np.empty(counts.shape, np.float32)
         for z, plane in enumerate(counts):
-            image, where = np.array(plane, np.float32), f"plane {tile.start[0] + z + 1}"
+            where = f"plane {tile.start[0] + z + 1}"
             try:
-                result[z] = restore_plane(image, self.network, self.plan, self.options, where, [])
+                result[z] = restore_plane(plane, self.network, self.plan, self.options, where, [])
             except UsageError as error:  # a fault of this tile alone
                 raise ValueError(str(error)) from None
         return result
@@ -121,7 +121,7 @@ def predict_zarr(options: PredictOptions) -> None:
     with only_run(options.output) as lock:
         work, ledger = find_job(options)
         if ledger is None:
-            ledger = _begin(options, work, views, parameters)
+            ledger = _begin(options, work, network, views, parameters)
         else:
             ledger.check(parameters)
             report.row("resumed", f"{len(ledger.done)} blocks are written")
@@ -129,10 +129,12 @@ def predict_zarr(options: PredictOptions) -> None:
         if target is None:
             report.row("tiles", "complete already, nothing was left to do")
         else:
-            plan = _restored_plan(ledger)
-            report.row("plan", f"{len(plan)} tiles of {by_extents(plan.tile)} (z, y, x)")
-            tiles = _restorers(options, network, views, ledger, report)
-            job = Job(source, target, job_folder(work) / "scratch", plan, tiles)
+            plan = _restored_plan(ledger, "plan")
+            report.row(
+                "plan", f"{how_many(len(plan), 'tile')} of {by_extents(plan.tile)} (z, y, x)"
+            )
+            restorers = _restorers(options, network, views, ledger, report)
+            job = Job(source, target, job_folder(work) / "scratch", plan, restorers)
             with place_of(options, job, report) as place, Steps(len(job.tiles()), "tiles") as steps:
                 outcome = run_job(job, ledger, lock, place, counted(steps), record)
             report_outcome(outcome, options.output, report, "predict")
@@ -156,25 +158,29 @@ def _restorers(
             NetworkTile(network, (t, c), tuple(map(tuple, scales)), back, others)
             for (t, c), scales in zip(images, ledger.settled["scales"], strict=True)
         )
-    nt, nc, nz, *extents = source.shape
-    plan = plan_plane("predict", extents, options.tile, options.overlap)
-    report_planes(options, plan, nt * nc * nz, report)
+    nt, nc, nz = source.shape[:3]
+    plan = _restored_plan(ledger, "plane")
+    report_planes(options, network, plan, nt * nc * nz, report)
     return (PlanesTile(network, options, plan),) * (nt * nc)
 
 
 def _begin(
-    options: PredictOptions, work: Path, views: list[Volume], parameters: dict[str, Any]
+    options: PredictOptions,
+    work: Path,
+    network: Any,
+    views: list[Volume],
+    parameters: dict[str, Any],
 ) -> Ledger:
     """Choose tiles and find the scale of each image, once for all runs."""
     from otfuse.jobs import begin
 
     source = views[0]
     if options.model == "rln":
-        plan, scales = _plan_of_rln(options, source, len(views)), _scales_of_rln(views)
+        plan = _plan_of_rln(options, source, len(views))
+        settled = {"plan": asdict(plan), "scales": _scales_of_rln(views)}
     else:
-        # Refuses what is too small before anything is made.
-        plan_plane("predict", source.shape[3:], options.tile, options.overlap)
-        plan, scales = _slabs(options, source), []
+        plan, plane = _slabs(options, network, source)
+        settled = {"plan": asdict(plan), "plane": asdict(plane)}
     return begin(
         work,
         lambda path: create_volume(
@@ -186,7 +192,7 @@ def _begin(
             compression=options.compression or COMPRESSION,
         ),
         parameters,
-        {"plan": asdict(plan), "scales": scales},
+        settled,
     )
 
 
@@ -235,24 +241,20 @@ def _scales_of_rln(views: list[Volume]) -> list[list[list[float]]]:
     return [[scale_of(view, t, c) for view in views] for t, c in images]
 
 
-def _slabs(options: PredictOptions, source: Volume) -> TilePlan:
-    """Tiles of whole planes, as many as fit into memory and as fill a chunk of the result."""
+def _slabs(options: PredictOptions, network: Any, source: Volume) -> tuple[TilePlan, TilePlan]:
+    """Tiles of whole planes, as many as half of the memory holds and as fill a chunk of the result;
+    and the tiles of a plane, which have what is left."""
     from otfuse.tiling import plan_tiles
 
     nz, ny, nx = source.shape[2:]
     given = options.max_memory
     room = allowed_memory(None if given is None else parse_memory(given, "predict"))
-    allowed = room - PLANE_BYTES * ny * nx
     depth = CHUNK[2]
-    while depth > 1 and _HELD * depth * ny * nx > allowed:
+    while depth > 1 and _HELD * depth * ny * nx > room // 2:
         depth //= 2
-    if _HELD * ny * nx > allowed:
-        raise UsageError(
-            f"predict: memory must hold a plane, {in_bytes((_HELD + PLANE_BYTES) * ny * nx)}, "
-            f"besides the program itself, got {in_bytes(max(0, room))} for it; give a larger "
-            "--max-memory"
-        )
-    return plan_tiles((nz, ny, nx), (min(depth, nz), ny, nx), 0)
+    left = room - _HELD * depth * ny * nx
+    plane = plan_plane("predict", (ny, nx), left, network, options.tile, options.overlap)
+    return plan_tiles((nz, ny, nx), (min(depth, nz), ny, nx), 0), plane
 
 
 def _in_zyx(plan: TilePlan) -> TilePlan:
@@ -265,10 +267,10 @@ def _in_zyx(plan: TilePlan) -> TilePlan:
     return replace(plan, **{name: moved(line) for name, line in vars(plan).items()})
 
 
-def _restored_plan(ledger: Ledger) -> TilePlan:
+def _restored_plan(ledger: Ledger, name: str) -> TilePlan:
     from otfuse.tiling import TilePlan
 
-    kept = ledger.settled["plan"]
+    kept = ledger.settled[name]
     fields: dict[str, Any] = {
         name: tuple(kept[name]) for name in ("shape", "tile", "overlap", "margin")
     }

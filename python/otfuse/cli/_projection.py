@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from otfuse.cli._errors import UsageError
 from otfuse.cli._memory import allowed_memory
 from otfuse.cli._models import Model, find_model, resolve
-from otfuse.cli._predict_planes import PLANE_BYTES, plan_plane
 from otfuse.cli._predict_rows import rows_bytes
 from otfuse.cli._predict_volume import plan_volume
-from otfuse.cli._report import Report, by_extents, in_bytes, in_time
+from otfuse.cli._report import Report, by_extents, how_many, in_bytes, in_time
 from otfuse.io import Stack
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def report_projection(name: str, stack: Stack, report: Report) -> None:
     """
     model = find_model("info", name)
     voxels, parts, need = (
-        _of_volumes(name, model, stack) if model.ndim == 3 else _of_planes(model, stack)
+        _of_volumes(name, model, stack) if model.ndim == 3 else _of_planes(name, model, stack)
     )
     rate = measured_rate(model)
     report.row(
@@ -72,26 +71,40 @@ def _of_volumes(name: str, model: Model, stack: Stack) -> _Projected:
     need = rows_bytes(extents)
     if need <= allowed_memory(None):
         strips = prod(stack.data.shape[:2]) * len(row_strips(extents))
-        return _Projected(stack.data.size, f"{strips} strips of rows", need)
+        parts = f"{how_many(strips, 'strip')} of rows"
+        return _Projected(stack.data.size, parts, need)
     plan = plan_volume(extents, overlap=model.overlap)
     ty, tz, tx = plan.tile
     need = rln_volume_bytes(plan.tile, plan.shape)
     return _by_tiles(model, stack, plan, (tz, ty, tx), need)
 
 
-def _of_planes(model: Model, stack: Stack) -> _Projected:
-    plan = plan_plane("info", stack.data.shape[3:], model.tile, model.overlap)
-    return _by_tiles(model, stack, plan, next(iter(plan)).shape, PLANE_BYTES * prod(plan.shape))
+def _of_planes(name: str, model: Model, stack: Stack) -> _Projected:
+    from otfuse import plan
+
+    allowed = max(1, allowed_memory(None))
+    try:
+        job = plan(stack.data.shape[2:], stack.data.dtype, None, name, max_memory=allowed)
+    except ValueError as error:
+        raise UsageError(f"info: file must be one that {name} can restore ({error})") from None
+    images = prod(stack.data.shape[:2])
+    n_tiles = images * job.n_tiles
+    parts = _parts(n_tiles, job.tile[1:], model)
+    return _Projected(n_tiles * prod(job.tile), parts, job.peak_bytes)
+
+
+def _parts(n_tiles: int, tile: Sequence[int], model: Model) -> str:
+    return (
+        f"{how_many(n_tiles, 'tile')} of {by_extents(tuple(tile))}, overlap {model.overlap} "
+        "where cut"
+    )
 
 
 def _by_tiles(
     model: Model, stack: Stack, plan: TilePlan, tile: Sequence[int], need: int
 ) -> _Projected:
     images = prod(stack.data.shape[: 5 - plan.ndim])
-    parts = (
-        f"{images * len(plan)} tiles of {by_extents(tuple(tile))}, overlap {model.overlap} where "
-        "cut"
-    )
+    parts = _parts(images * len(plan), tile, model)
     return _Projected(images * sum(prod(tile.shape) for tile in plan), parts, need)
 
 

@@ -50,6 +50,11 @@ def by_extents(shape: tuple[int, ...]) -> str:
     return " x ".join(str(n) for n in shape)
 
 
+def how_many(n: int, thing: str) -> str:
+    """`1 tile`, `4 tiles`."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
 def in_bytes(n_bytes: float) -> str:
     """`12 kB`, `312 MB`, `1.4 GB`."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6)):

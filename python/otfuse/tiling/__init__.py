@@ -3,9 +3,10 @@
 
 from otfuse.tiling.blend import WINDOWS, Blend, blend, map_tiles
 from otfuse.tiling.budget import plan_within
-from otfuse.tiling.job_plan import Plan, measure_rate
+from otfuse.tiling.job_plan import measure_rate
 from otfuse.tiling.loop_plan import LoopPlan, plan_loop
 from otfuse.tiling.plan import Tile, TilePlan, cut, plan_tiles
+from otfuse.tiling.planned import Plan
 from otfuse.tiling.reach import psf_halo, psf_reach
 from otfuse.tiling.richardson_lucy import TiledLoop, richardson_lucy
 from otfuse.tiling.seams import Seam, seam_size

@@ -5,77 +5,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
 from otfuse import _checks
-from otfuse.functional import MemoryPlan, plan_richardson_lucy, richardson_lucy, rln_bytes
+from otfuse.functional import MemoryPlan, plan_richardson_lucy, richardson_lucy
 from otfuse.functional.rl_tile import RichardsonLucyTile
 from otfuse.tiling.loop_plan import LoopPlan, plan_loop
-from otfuse.tiling.rln_plan import DEVICE_BYTES, plan_rln, rln_volume_bytes
+from otfuse.tiling.network_plan import NetworkJob, plan_network
+from otfuse.tiling.planned import NETWORKS, Extents, Plan
 
 _NAME = "plan"
-Extents = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Grid, tiles, memory and time of a job; the same arguments give the same plan.
-
-    Attributes
-    ----------
-    algorithm, device : str
-    shape : tuple of int
-        Spatial extents of the image.
-    grid : tuple of int
-        Extents of the transforms, of one tile where there are several.
-    tile, overlap : tuple of int
-        Extents of a tile, and how many voxels neighbours share at least; the image and 0 where
-        there is one.
-    n_tiles : int
-    n_iters : int
-    parts : mapping of str to int
-        Bytes at the peak, besides the program and the image that is handed in.
-    seconds : float or None
-        Of all iterations of one image; None where no rate is known.
-    loop : LoopPlan or None
-        Where the tiles lie, if there are several.
-    """
-
-    algorithm: str
-    device: str
-    shape: Extents
-    grid: Extents
-    tile: Extents
-    overlap: Extents
-    n_tiles: int
-    n_iters: int
-    parts: Mapping[str, int]
-    seconds: float | None
-    loop: LoopPlan | None = None
-
-    @property
-    def peak_bytes(self) -> int:
-        """Most memory in use at a time, besides the program and the image that is handed in."""
-        return sum(self.parts.values())
-
-    def __str__(self) -> str:
-        """In a line: `4 tiles of 64 x 300 x 300 that share 40 x 40, ...`."""
-        by = " x ".join
-        text = f"grid {by(map(str, self.grid))}, {self.peak_bytes / 1e6:.4g} MB"
-        if self.n_tiles > 1:
-            text = (
-                f"{self.n_tiles} tiles of {by(map(str, self.tile))} that share "
-                f"{by(map(str, self.overlap))}, {text}"
-            )
-        if self.seconds is not None:
-            work = f" for {self.n_iters} iterations" if self.algorithm != "rln" else ""
-            text += f", about {self.seconds:.3g} s{work}"
-        return text
 
 
 def plan(
@@ -94,6 +37,8 @@ def plan(
     mask: bool = False,
     threads: int | None = None,
     rate: float | None = None,
+    channels: int = 16,
+    bands: int = 4,
 ) -> Plan:
     """What an algorithm takes for one image, whole if `max_memory` allows it, else in tiles.
 
@@ -108,8 +53,10 @@ def plan(
         Of the image; anything but float32 and float64 is converted to float32.
     psf : array, sequence of int, or None
         The PSF, or its extents where tiles are not needed; None for a network.
-    algorithm : {"richardson_lucy", "rln"}
-        The latter is `otfuse.nn.RLN` for one view; most arguments below do not concern it.
+    algorithm : {"richardson_lucy", "rln", "mrbcr", "mrbcr_frequency"}
+        Networks are `otfuse.nn.RLN` for one view and `otfuse.nn.MRBCR`, as published (whose tiles
+        overlap by what it sees) or of frequency blocks (which see a whole plane); most arguments
+        below do not concern them.
     device : str
         `cpu`, or `cuda` with or without a number; need not be there.
     max_memory : int, optional
@@ -124,6 +71,8 @@ def plan(
         Nanoseconds per voxel of the grid and iteration, as `measure_rate` finds them, or of a
         network per voxel of its tiles; by default what an AVX-512, AVX2 or other core takes, on
         a device and for a network none.
+    channels, bands : int
+        Of the network of frequency blocks.
 
     Returns
     -------
@@ -138,12 +87,13 @@ def plan(
     >>> str(otfuse.plan((64, 512, 512), "uint16", (31, 41, 41), rate=3.0))
     'grid 96 x 576 x 576, 847.6 MB, about 2.87 s for 30 iterations'
     """
-    _checks.one_of(_NAME, "algorithm", algorithm, ("richardson_lucy", "rln"))
+    _checks.one_of(_NAME, "algorithm", algorithm, ("richardson_lucy", *NETWORKS))
     kind = str(device).partition(":")[0]
     _checks.one_of(_NAME, "device", kind, ("cpu", "cuda"))
     extents, name = tuple(int(n) for n in shape), _dtype_name(dtype)
-    if algorithm == "rln":
-        return _of_rln(extents, str(device), max_memory, rate)
+    if algorithm in NETWORKS:
+        job = NetworkJob(algorithm, str(device), threads, (channels, bands))
+        return plan_network(job, extents, max_memory, rate)
     if psf is None:
         raise ValueError(f"{_NAME}: psf must be given for {algorithm}, got None")
     given = tuple(psf.shape) if hasattr(psf, "shape") else tuple(int(k) for k in psf)
@@ -179,38 +129,6 @@ def plan(
     return Plan(
         algorithm, str(device), extents, grid, tile, overlap, n_tiles, n_iters, parts, seconds, loop
     )
-
-
-def _of_rln(extents: Extents, device: str, max_memory: int | None, rate: float | None) -> Plan:
-    """The plan of a network of one view."""
-    if len(extents) != 3 or min(extents) < 2:
-        raise ValueError(
-            f"{_NAME}: shape must be three extents of at least 2 for rln, got {extents}"
-        )
-    nz, ny, nx = extents
-    on_device = device.partition(":")[0] == "cuda"
-
-    def bytes_of(tile: Sequence[int]) -> int:
-        if on_device:
-            return DEVICE_BYTES * math.prod(tile)
-        return rln_volume_bytes(tile, (ny, nz, nx))
-
-    allowed = bytes_of((ny, nz, nx)) if max_memory is None else max_memory
-    _checks.at_least(_NAME, "max_memory", allowed, 1)
-    try:
-        tiles = plan_rln(extents, allowed, bytes_of=bytes_of)
-    except ValueError as error:
-        raise ValueError(
-            f"{_NAME}: max_memory must hold the work on a tile, got {allowed} bytes ({error}); "
-            "allow more memory"
-        ) from None
-    (ty, tz, tx), (oy, oz, ox) = tiles.tile, tiles.overlap
-    network = 0 if on_device else rln_bytes((tz, ty, tx))
-    parts = {"network": network, "tiles read and blended": bytes_of(tiles.tile) - network}
-    voxels = sum(math.prod(tile.shape) for tile in tiles)
-    seconds = None if rate is None else 1e-9 * rate * voxels
-    grid = (tz, ty, tx)
-    return Plan("rln", device, extents, grid, grid, (oz, oy, ox), len(tiles), 1, parts, seconds)
 
 
 def measure_rate(shape: Sequence[int] = (64, 256, 256), *, n_iters: int = 3) -> float:

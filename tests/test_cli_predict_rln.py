@@ -153,9 +153,9 @@ def test_tiles_where_rows_do_not_fit(
     predict: Predict, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = save(predict.folder / "in.tif", beads(rng, 1, 1, 6, 50, 40))
-    assert "strips of" in predict.run(image, "--max-memory", "2GB").out
+    assert "1 strip of up to" in predict.run(image, "--max-memory", "2GB").out
     monkeypatch.setattr("otfuse.cli._predict_volume.rows_bytes", lambda *given: 2 << 30)
-    assert "tiles of" in predict.run(image, "--max-memory", "2GB").out
+    assert "1 tile of 6 x 50 x 40" in predict.run(image, "--max-memory", "2GB").out
 
 
 def test_rows_take_what_is_planned(rng: np.random.Generator) -> None:

@@ -55,15 +55,15 @@ def work_by_rows(
     need : int
         What `rows_bytes` says.
     """
-    from otfuse.cli._report import in_bytes
+    from otfuse.cli._report import how_many, in_bytes
     from otfuse.functional import row_strips
 
     strips = row_strips(extents, network.inner_views)
     height = max(strip.makes.stop - strip.makes.start for strip in strips)
     report.row(
         "plan",
-        f"{len(strips)} strips of up to {height} rows, nothing computed twice, {in_bytes(need)}, "
-        "intensities by the volume's percentiles",
+        f"{how_many(len(strips), 'strip')} of up to {height} rows, nothing computed twice, "
+        f"{in_bytes(need)}, intensities by the volume's percentiles",
     )
     return Work(_restorer(options, network, extents), len(strips), "strips")
 

@@ -154,16 +154,16 @@ def test_tiles_where_rows_do_not_fit(
 ) -> None:
     image = save(predict.folder / "in.tif", beads(rng, 1, 1, 6, 50, 40))
     assert "1 strip of up to" in predict.run(image, "--max-memory", "2GB").out
-    monkeypatch.setattr("otfuse.cli._predict_volume.rows_bytes", lambda *given: 2 << 30)
+    monkeypatch.setattr("otfuse.tiling.rln_plan.rln_rows_bytes", lambda *given: 2 << 30)
     assert "1 tile of 6 x 50 x 40" in predict.run(image, "--max-memory", "2GB").out
 
 
 def test_rows_take_what_is_planned(rng: np.random.Generator) -> None:
-    from otfuse.cli._predict_rows import rows_bytes
+    from otfuse.tiling.rln_plan import rln_rows_bytes
 
     # Twice the rows, nothing more; twice the planes, twice what is kept of them.
-    assert rows_bytes((40, 2000, 300)) == rows_bytes((40, 1000, 300))
-    assert rows_bytes((80, 1000, 300)) < 2 * rows_bytes((40, 1000, 300))
+    assert rln_rows_bytes((40, 2000, 300)) == rln_rows_bytes((40, 1000, 300))
+    assert rln_rows_bytes((80, 1000, 300)) < 2 * rln_rows_bytes((40, 1000, 300))
 
 
 def test_memory_decides_the_tiles(predict: Predict, rng: np.random.Generator) -> None:
@@ -283,7 +283,7 @@ def test_projection(
     assert found, done.out
     assert re.search(r"at [\d.]+ million voxels a second, measured now", done.out)
     assert "with rln" not in predict("info", image).out
-    monkeypatch.setattr("otfuse.cli._projection.rows_bytes", lambda extents: 1 << 60)
+    monkeypatch.setattr("otfuse.tiling.rln_plan.rln_rows_bytes", lambda extents: 1 << 60)
     tiled = predict("info", image, "--model", "rln").out
     assert re.search(r"with rln for 2 tiles of 6 x 20 x 33, overlap 40 where cut", tiled)
 

@@ -207,11 +207,20 @@ def test_frequency_blocks_see_a_whole_plane() -> None:
         otfuse.plan(shape, "uint16", None, "mrbcr_frequency", max_memory=allowed)
 
 
+def test_a_network_by_rows() -> None:
+    plan = otfuse.plan((64, 4000, 300), "uint16", None, "rln", rate=100)
+    assert plan.overlap == (0, 0, 0)  # nothing is computed twice
+    assert plan.seconds == pytest.approx(1e-7 * 64 * 4000 * 300)
+    assert plan.tile[1] * plan.n_tiles >= 4000
+    higher = otfuse.plan((64, 8000, 300), "uint16", None, "rln")
+    assert higher.parts == plan.parts and higher.n_tiles > plan.n_tiles
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda:1"])
-def test_a_network(device: str) -> None:
-    shape = (64, 400, 300)
+def test_a_network_by_tiles(device: str) -> None:
+    shape = (640, 400, 300)
     whole = otfuse.plan(shape, "uint16", None, "rln", device)
-    assert whole.n_tiles == 1 and whole.tile == shape and whole.seconds is None
+    assert whole.seconds is None
     plan = otfuse.plan(shape, "uint16", None, "rln", device, whole.peak_bytes // 2, rate=100)
     assert plan.n_tiles > 1 and plan.peak_bytes <= whole.peak_bytes // 2
     assert {o for o, t, n in zip(plan.overlap, plan.tile, shape, strict=True) if t < n} == {40}

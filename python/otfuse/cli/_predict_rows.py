@@ -18,27 +18,6 @@ if TYPE_CHECKING:
     from otfuse.functional.rln_rows import RowStrip
 
 
-def rows_bytes(extents: Sequence[int], views: int = 1, inner_views: int = 1) -> int:
-    """Memory of restoring a volume by rows: two strips read, two results, what the network keeps.
-
-    Of several views their stack comes on top.
-
-    Parameters
-    ----------
-    extents : (nz, ny, nx)
-    views, inner_views : int
-        That the network takes, and what they are merged to.
-    """
-    from otfuse.functional import rln_bytes, row_strips
-
-    nz, _, nx = extents
-    strips = row_strips(extents, inner_views)
-    read = max(strip.reads.stop - strip.reads.start for strip in strips)
-    made = max(strip.makes.stop - strip.makes.start for strip in strips)
-    copies = 2 * views + (views if views > 1 else 0)
-    return rln_bytes(extents, inner_views) + 4 * nz * nx * (copies * read + 2 * made)
-
-
 def work_by_rows(
     options: PredictOptions, network: Any, extents: Sequence[int], report: Report, need: int
 ) -> Work:
@@ -53,7 +32,7 @@ def work_by_rows(
     report : Report
         Told the plan.
     need : int
-        What `rows_bytes` says.
+        What `rln_rows_bytes` says.
     """
     from otfuse.cli._report import how_many, in_bytes
     from otfuse.functional import row_strips

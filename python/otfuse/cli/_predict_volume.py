@@ -16,7 +16,7 @@ from otfuse.cli._memory import allowed_memory
 from otfuse.cli._models import MODELS
 from otfuse.cli._options import parse_memory
 from otfuse.cli._predict_options import PredictOptions
-from otfuse.cli._predict_rows import rows_bytes, work_by_rows
+from otfuse.cli._predict_rows import work_by_rows
 from otfuse.cli._predict_work import Work, WriteRows
 from otfuse.cli._report import Report, by_extents, how_many, in_bytes, number
 from otfuse.cli._steps import Steps
@@ -119,8 +119,10 @@ def check_views(stacks: Sequence[Stack]) -> None:
 
 def _linear(options: PredictOptions, network: Any, extents: Sequence[int], report: Report) -> Work:
     """By rows on the CPU where memory holds what they take, and no tile is asked for."""
+    from otfuse.tiling.rln_plan import rln_rows_bytes
+
     if options.tile == 0 and _gpu_of(network) is None:
-        need = rows_bytes(extents, network.views, network.inner_views)
+        need = rln_rows_bytes(extents, network.views, network.inner_views)
         if need <= _allowed(options.max_memory):
             return work_by_rows(options, network, extents, report, need)
     return _tiled(options, network, extents, report)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from otfuse.cli._errors import UsageError
 from otfuse.cli._memory import allowed_memory
 from otfuse.cli._models import Model, find_model, resolve
-from otfuse.cli._predict_rows import rows_bytes
 from otfuse.cli._predict_volume import plan_volume
 from otfuse.cli._report import Report, by_extents, how_many, in_bytes, in_time
 from otfuse.io import Stack
@@ -66,9 +65,9 @@ def _of_volumes(name: str, model: Model, stack: Stack) -> _Projected:
             f"{by_extents(tuple(extents))}"
         )
     from otfuse.functional import row_strips
-    from otfuse.tiling.rln_plan import rln_volume_bytes
+    from otfuse.tiling.rln_plan import rln_rows_bytes, rln_volume_bytes
 
-    need = rows_bytes(extents)
+    need = rln_rows_bytes(extents)
     if need <= allowed_memory(None):
         strips = prod(stack.data.shape[:2]) * len(row_strips(extents))
         parts = f"{how_many(strips, 'strip')} of rows"

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from math import prod
 
 from otfuse import _checks
-from otfuse.functional import rln_bytes
+from otfuse.functional import rln_bytes, row_strips
 from otfuse.tiling.mrbcr_plan import SMALLEST, MrbcrMemory, plan_mrbcr
 from otfuse.tiling.plan import TilePlan
 from otfuse.tiling.planned import Extents, Plan
-from otfuse.tiling.rln_plan import DEVICE_BYTES, plan_rln, rln_volume_bytes
+from otfuse.tiling.rln_plan import DEVICE_BYTES, plan_rln, rln_rows_bytes, rln_volume_bytes
 
 _NAME = "plan"
 
@@ -62,6 +62,11 @@ def plan_network(
     """
     if max_memory is not None:
         _checks.at_least(_NAME, "max_memory", max_memory, 1)
+    if job.algorithm == "rln":
+        _check_volume(extents)
+        need = rln_rows_bytes(extents) if job.kind == "cpu" else None
+        if need is not None and (max_memory is None or need <= max_memory):
+            return _by_rows(job, extents, need, rate)
     of = _of_rln if job.algorithm == "rln" else _of_mrbcr
     tiles, order, images, parts = of(job, extents, max_memory)
     lead = (1,) * (len(extents) - len(order))
@@ -73,15 +78,30 @@ def plan_network(
     return Plan(job.algorithm, job.device, extents, tile, tile, overlap, n_tiles, 1, parts, seconds)
 
 
+def _check_volume(extents: Extents) -> None:
+    if len(extents) != 3 or min(extents) < 2:
+        raise ValueError(
+            f"{_NAME}: shape must be three extents of at least 2 for rln, got {extents}"
+        )
+
+
+def _by_rows(job: NetworkJob, extents: Extents, need: int, rate: float | None) -> Plan:
+    """RLN on the CPU, strip of rows after strip, nothing computed twice."""
+    strips, network = row_strips(extents), rln_bytes(extents)
+    height = max(strip.makes.stop - strip.makes.start for strip in strips)
+    tile = (extents[0], height, extents[2])
+    parts = {"network": network, "rows read and restored": need - network}
+    seconds = None if rate is None else 1e-9 * rate * prod(extents)
+    return Plan(
+        job.algorithm, job.device, extents, tile, tile, (0, 0, 0), len(strips), 1, parts, seconds
+    )
+
+
 _Planned = tuple[TilePlan, Sequence[int], int, dict[str, int]]
 
 
 def _of_rln(job: NetworkJob, extents: Extents, max_memory: int | None) -> _Planned:
     """Tiles, the order of their axes that is the image's, images, and the bytes."""
-    if len(extents) != 3 or min(extents) < 2:
-        raise ValueError(
-            f"{_NAME}: shape must be three extents of at least 2 for rln, got {extents}"
-        )
     nz, ny, nx = extents
     on_device = job.kind == "cuda"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Tiles for RLN: as large as memory allows, sharing what the network sees."""
+"""Memory and tiles for RLN, tiles as large as memory allows, sharing what the network sees."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
 
-from otfuse.functional import rln_bytes
+from otfuse.functional import rln_bytes, row_strips
 from otfuse.tiling.budget import plan_within
 from otfuse.tiling.plan import TilePlan
 
@@ -55,6 +55,25 @@ def plan_rln(
 def margin_of(overlap: int) -> int:
     """Voxels at a tile's inner edge that are not used; a short overlap leaves some to blend."""
     return max(0, min(MARGIN, overlap // 2 - 2))
+
+
+def rln_rows_bytes(extents: Sequence[int], views: int = 1, inner_views: int = 1) -> int:
+    """Memory of restoring a volume by rows: two strips read, two results, what the network keeps.
+
+    Of several views their stack comes on top.
+
+    Parameters
+    ----------
+    extents : (nz, ny, nx)
+    views, inner_views : int
+        That the network takes, and what they are merged to.
+    """
+    nz, _, nx = extents
+    strips = row_strips(extents, inner_views)
+    read = max(strip.reads.stop - strip.reads.start for strip in strips)
+    made = max(strip.makes.stop - strip.makes.start for strip in strips)
+    copies = 2 * views + (views if views > 1 else 0)
+    return rln_bytes(extents, inner_views) + 4 * nz * nx * (copies * read + 2 * made)
 
 
 def rln_volume_bytes(tile: Sequence[int], shape: Sequence[int], views: int = 1) -> int:

@@ -49,9 +49,9 @@ def views_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
 
 
 def nodes_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
-    """Three PSFs for two images; with a background and momentum."""
-    shapes = ((2, 6, 7), (2, 6, 7), (3, 3, 4), (2, 8, 10), (3, 8))
-    image, more, kernels, large, shares = tensors(rng, *shapes, grad=False)
+    """Six PSFs for two images; with a background and momentum."""
+    shapes = ((2, 6, 7), (2, 6, 7), (6, 3, 4), (2, 8, 10), (3, 8), (2, 10))
+    image, more, kernels, large, *shares = tensors(rng, *shapes, grad=False)
     floor = torch.full((2,), 1e-6, dtype=torch.float64)
     before, after, unit = (image, kernels, None, None), (None, None, floor), (1.0, 1.0)
     edges = (1, (9, 11), True, (-1, -2), (-1, -1), 0.5, 0.0, 2, 0)

@@ -13,6 +13,7 @@ import otfuse
 from compare import assert_adjoint, assert_close, assert_same
 from direct import direct_valid, direct_valid_adjoint
 from otfuse import reference
+from otfuse.functional import space_varying
 from samples import counts, lopsided_psf
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -27,8 +28,8 @@ GRIDS = [
     ((7, 6, 5), (3, 1, 1), (13, 2, 3)),
 ]
 IDS = ["2d", "2d-line", "2d-every-voxel", "2d-large-psf", "3d", "3d-depth"]
-LOOPS = [*GRIDS[:5:2], GRIDS[5], ((9, 8), (3, 1), (4, 5)), ((6, 4, 8), (2, 1, 1), (3, 2, 1))]
-LOOP_IDS = [*IDS[:5:2], IDS[5], "2d-rows", "3d-even"]
+LOOPS = [*GRIDS[:5:2], GRIDS[5], ((6, 4, 8), (2, 2, 3), (3, 2, 1)), ((9,), (3,), (4,))]
+LOOP_IDS = [*IDS[:5:2], IDS[5], "3d-even", "1d"]
 OVERLAPS = [1.0, 0.3]
 N_ITERS = 5
 
@@ -118,6 +119,7 @@ def test_is_the_direct_loop(
     acceleration: str | None,
     masked: bool,
     rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     image, psfs = counts(rng, shape).numpy(), psf_grid(rng, nodes, extents).numpy()
     mask = rng.random(shape) > 0.2 if masked else np.ones(shape, bool)
@@ -139,7 +141,10 @@ def test_is_the_direct_loop(
         "acceleration": acceleration,
         "mask": torch.from_numpy(mask) if masked else None,
     }
-    for library, graph in ((reference, False), (otfuse, False), (otfuse, True)):
+    whole, tiles = np.inf, 0.0  # up to which cost the whole grid is taken
+    ways = ((reference, False, whole), (otfuse, False, whole), (otfuse, False, tiles))
+    for library, graph, most in (*ways, (otfuse, True, whole)):
+        monkeypatch.setattr(space_varying, "_TILE_COST", most)
         y, h = torch.from_numpy(image), 3 * torch.from_numpy(psfs)
         actual = library.space_varying_richardson_lucy(
             y.requires_grad_(graph), h, N_ITERS, **options
@@ -147,7 +152,7 @@ def test_is_the_direct_loop(
         error = float(
             (actual.detach() - torch.from_numpy(expected)).norm() / np.linalg.norm(expected)
         )
-        assert error < 1e-10, f"{library.__name__}, differentiable {graph}"
+        assert error < 1e-10, f"{library.__name__}, differentiable {graph}, up to {most}"
 
 
 @pytest.mark.parametrize("acceleration", [None, "shb"], ids=["plain", "shb"])

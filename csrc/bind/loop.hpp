@@ -46,8 +46,8 @@ struct AnyRichardsonLucy {
   bool weighted = false;
   int64_t views = 0;
   std::string joint = "additive";
-  int64_t nodes = 1;
-  uintptr_t shares = 0;
+  Triple nodes{1, 1, 1};
+  std::array<uintptr_t, 3> shares{};
   int threads = 1;
 
   template <class real_t>
@@ -82,8 +82,9 @@ struct AnyRichardsonLucy {
             weighted,
             views,
             to_joint(joint),
-            nodes,
-            to_pointer<const real_t>(shares),
+            to_extents(nodes),
+            {to_pointer<const real_t>(shares[0]), to_pointer<const real_t>(shares[1]),
+             to_pointer<const real_t>(shares[2])},
             nullptr,
             threads};
   }

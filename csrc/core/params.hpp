@@ -126,10 +126,10 @@ struct RichardsonLucyParams {
   int64_t views = 0;  // of several: view v of item b is item v batch + b of `image` and
                       // `background_map`, its kernel v kernels + the item's; 0: one image
   Joint joint = Joint::kAdditive;
-  int64_t nodes = 1;  // of a PSF that varies along the outermost axis, y in a flat grid:
-                      // the kernel of node d is d kernels + the item's
-  const real_t* shares = nullptr;  // (nodes, that axis of the grid) of each place's light
-  bool (*poll)() = nullptr;        // true ends the run early; none: never
+  Extents nodes{};  // of a PSF that varies over the estimate: node n, counted as voxels
+                    // are, has kernel n kernels + the item's
+  Shares<real_t> shares{};   // of each place's light: (nodes, the grid) along each axis
+  bool (*poll)() = nullptr;  // true ends the run early; none: never
   int threads = 1;
 };
 

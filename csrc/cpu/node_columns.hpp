@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A PSF that changes along the columns: each of its nodes d has a share w_d of the light
-// of every place and blurs it with an OTF of its own,
-//   out = F^-1 sum_d H_d F (w_d in)        adjoint: out = sum_d w_d F^-1 conj(H_d) F in
-// so that nodes share all transforms in planes, and one of the two along the columns.
+// A PSF that varies: node d along the columns has a share w_d of the light of each place
+// in each spectrum t of nodes in planes (cpu/node_planes.hpp), and blurs it with an OTF
+// of its own,
+//   out = F^-1 sum_td H_td F (w_d in_t)     adjoint: out_t = sum_d w_d F^-1 conj(H_td) F
+//   in
+// All share one of the two transforms along the columns, and what was seen is one image.
 #pragma once
 
 #include "cpu/columns.hpp"
@@ -11,8 +13,8 @@ OTFUSE_BEGIN_ISA_NAMESPACE
 
 template <class real_t>
 struct ColumnNodes {
-  int64_t count;
-  const real_t* otf;     // of the first node
+  int64_t count, spectra;
+  const real_t* otf;     // of the first node; of each d all t
   int64_t step;          // from one node's OTF to the next one's
   const real_t* shares;  // (count, places of a column)
 };
@@ -26,9 +28,8 @@ class NodeColumn {
     return 2 * Scratch<real_t>::line_size(l);
   }
 
-  NodeColumn(const Layout<real_t>& l, const ColumnNodes<real_t>& nodes,
-             const SpectrumPair<real_t>& spectra, const ColumnLimits& limits,
-             const Scratch<real_t>& s)
+  NodeColumn(const Layout<real_t>& l, const ColumnNodes<real_t>& nodes, real_t* spectra,
+             const ColumnLimits& limits, const Scratch<real_t>& s)
       : l(l),
         nodes(nodes),
         spectra(spectra),
@@ -53,57 +54,75 @@ class NodeColumn {
     columns[0] = pair.first;
     columns[1] = pair.second;
     count = pair.first == pair.second ? 1 : 2;
-    const auto next = views(after).in;
-    if constexpr (kAdjoint) {
-      each_line([&](int i) { load(i, nullptr, next, sums[i]); });
-      each_line(
-          [&](int i) { forward_line(plan, line(sums[i]), line(sums[i]), s.chirp); });
-    }
-    for (int64_t d = 0; d < nodes.count; ++d) {
-      const real_t* const share = nodes.shares + d * plan.n;
-      if constexpr (kAdjoint) {
-        multiply_lines(packed, d, sums, lines, false);
-        each_line([&](int i) {
-          inverse_line(plan, line(lines[i]), line(lines[i]), s.chirp);
-          add(i, share, d > 0);
-        });
-      } else {
-        each_line([&](int i) {
-          load(i, share, d == 0 ? next : LineView<real_t>{}, lines[i]);
-          forward_line(plan, line(lines[i]), line(lines[i]), s.chirp);
-        });
-        multiply_lines(packed, d, lines, sums, d > 0);
-      }
-    }
-    if constexpr (kAdjoint) return;
+    kAdjoint ? correlate(packed, after) : convolve(packed, after);
+  }
+
+  void convolve(bool packed, int64_t after) {
+    each_node([&](int64_t t, int64_t d, const real_t* share, const real_t* otf) {
+      each_line([&](int i) {
+        if (share != nullptr) load(t, i, share, lines[i]);
+        const auto from = share == nullptr ? views(t, columns[i]).in : line(lines[i]);
+        forward_line(plan, from, line(lines[i]), s.chirp);
+      });
+      multiply_lines(packed, otf, lines, sums, t + d > 0, next_view(t, d, after));
+    });
     each_line([&](int i) {
-      inverse_line(plan, line(sums[i]), views(columns[i]).out, s.chirp);
+      inverse_line(plan, line(sums[i]), views(0, columns[i]).out, s.chirp);
     });
   }
 
+  void correlate(bool packed, int64_t after) {
+    each_line([&](int i) {
+      forward_line(plan, views(0, columns[i]).in, line(sums[i]), s.chirp);
+    });
+    each_node([&](int64_t t, int64_t d, const real_t* share, const real_t* otf) {
+      multiply_lines(packed, otf, sums, lines, false, next_view(t, d, after));
+      each_line([&](int i) {
+        const auto to = share == nullptr ? views(t, columns[i]).out : line(lines[i]);
+        inverse_line(plan, line(lines[i]), to, s.chirp);
+        if (share != nullptr) add(t, i, share, d > 0);
+      });
+    });
+  }
+
+  LineView<real_t> next_view(int64_t t, int64_t d, int64_t after) const {
+    if (d > 0) return {};
+    return kAdjoint ? views(t, after).out : views(t, after).in;
+  }
+
+  // f(spectrum, node along the columns, its shares or none, its OTF)
+  template <class F>
+  void each_node(F f) const {
+    for (int64_t t = 0; t < nodes.spectra; ++t) {
+      for (int64_t d = 0; d < nodes.count; ++d) {
+        const real_t* const share = nodes.shares + d * plan.n;
+        const int64_t node = d * nodes.spectra + t;
+        f(t, d, nodes.count > 1 ? share : nullptr, nodes.otf + node * nodes.step);
+      }
+    }
+  }
   template <class F>
   void each_line(F f) const {
     for (int i = 0; i < count; ++i) f(i);
   }
   LineView<real_t> line(real_t* base) const { return contiguous_line(base, plan.n); }
-  ColumnViews<real_t> views(int64_t c) const {
-    return column_views(l, spectra, c, limits, s);
+  ColumnViews<real_t> views(int64_t t, int64_t c) const {
+    real_t* const spectrum = spectra + t * l.spectrum_size();
+    return column_views<real_t>(l, {spectrum, spectrum}, c, limits, s);
   }
 
-  // Column i times a node's share, or all of it.
-  void load(int i, const real_t* share, const LineView<real_t>& next, real_t* to) const {
-    const LineView<real_t> from = views(columns[i]).in;
+  // Column i times a node's share.
+  void load(int64_t t, int i, const real_t* share, real_t* to) const {
+    const LineView<real_t> from = views(t, columns[i]).in;
     for (int64_t p = 0; p < plan.n; ++p) {
       const auto v = load_complex<real_t>(from.at(p));
-      if (next.base != nullptr) prefetch_complex(next.at(p));
-      const real_t w = share == nullptr ? real_t(1) : share[p];
-      store_complex(to + p * kStep, {v.re * w, v.im * w});
+      store_complex(to + p * kStep, {v.re * share[p], v.im * share[p]});
     }
   }
 
   // A node's share of line i to its column, on top of what other nodes left there.
-  void add(int i, const real_t* share, bool more) const {
-    const LineView<real_t> to = views(columns[i]).out;
+  void add(int64_t t, int i, const real_t* share, bool more) const {
+    const LineView<real_t> to = views(t, columns[i]).out;
     for (int64_t p = 0; p < plan.n; ++p) {
       const auto v = load_complex<real_t>(lines[i] + p * kStep);
       const Complex<Lanes<real_t>> part{v.re * share[p], v.im * share[p]};
@@ -111,10 +130,10 @@ class NodeColumn {
     }
   }
 
-  // `to` becomes, or with `more` gains, `from` times the OTF of node d.
-  void multiply_lines(bool packed, int64_t d, const Lines& from, const Lines& to,
-                      bool more) const {
-    const real_t* const otf = nodes.otf + d * nodes.step;
+  // `to` becomes, or with `more` gains, `from` times a node's OTF. The column that comes
+  // next is called into the cache meanwhile.
+  void multiply_lines(bool packed, const real_t* otf, const Lines& from, const Lines& to,
+                      bool more, const LineView<real_t>& next) const {
     each_line([&](int i) {
       const real_t* const h = l.otf_column(otf, columns[i]);
       const real_t* const difference = otf + l.packed_offset() + 2 * columns[i] * plan.n;
@@ -130,6 +149,7 @@ class NodeColumn {
           const auto factor = load_complex<real_t>(h + p * kStep);
           product = kAdjoint ? multiply_conj(v, factor) : multiply(v, factor);
         }
+        if (next.base != nullptr) prefetch_complex(next.at(p));
         real_t* const at = to[i] + p * kStep;
         store_complex(at, more ? product + load_complex<real_t>(at) : product);
       }
@@ -138,7 +158,7 @@ class NodeColumn {
 
   const Layout<real_t>& l;
   const ColumnNodes<real_t>& nodes;
-  const SpectrumPair<real_t>& spectra;
+  real_t* const spectra;
   const ColumnLimits& limits;
   const Scratch<real_t>& s;
   const LinePlan<real_t>& plan;
@@ -147,10 +167,11 @@ class NodeColumn {
   int count = 1;
 };
 
+// In place: what is seen of all nodes is, or comes from, the first spectrum.
 template <bool kAdjoint, class real_t>
-void convolve_nodes(const Layout<real_t>& l, const Team& team,
-                    const SpectrumPair<real_t>& spectra, const ColumnNodes<real_t>& nodes,
-                    const ColumnLimits& limits, const Scratch<real_t>& s) {
+void convolve_nodes(const Layout<real_t>& l, const Team& team, real_t* spectra,
+                    const ColumnNodes<real_t>& nodes, const ColumnLimits& limits,
+                    const Scratch<real_t>& s) {
   NodeColumn<kAdjoint, real_t> column(l, nodes, spectra, limits, s);
   each_column(
       l, team, [&](int64_t c) { column.packed(c); },

@@ -8,31 +8,39 @@
 
 OTFUSE_BEGIN_ISA_NAMESPACE
 
-// In place along y; only the first `rows` rows are wanted afterwards. Meanwhile the next
-// column comes into the cache: after the last that of the next plane, most likely this
-// thread's too.
+// Kx block b of a plane, in place along y; only the first `rows` rows are wanted
+// afterwards. Meanwhile the next block comes into the cache: after the last that of the
+// next plane, most likely this thread's too.
 template <class real_t>
-void inverse_y(const Layout<real_t>& l, real_t* plane, int64_t rows,
-               const Scratch<real_t>& s) {
-  if (l.flat) return;
+void inverse_y_block(const Layout<real_t>& l, real_t* plane, int64_t b, int64_t rows,
+                     const Scratch<real_t>& s) {
   const int64_t column = l.grid.y * l.kStep;
-  for (int64_t b = 0; b < l.kx_blocks; ++b) {
-    auto line = contiguous_line(plane + b * column, l.grid.y);
-    const LineView<real_t> wanted{line.base, line.stride, rows, s.bin};
-    line.ahead = b + 1 < l.kx_blocks ? column : l.plane - b * column;
-    inverse_line(l.y, line, wanted, s.chirp);
-  }
+  auto line = contiguous_line(plane + b * column, l.grid.y);
+  const LineView<real_t> wanted{line.base, line.stride, rows, s.bin};
+  line.ahead = b + 1 < l.kx_blocks ? column : l.plane - b * column;
+  inverse_line(l.y, line, wanted, s.chirp);
 }
 
 // In place along y; only the first `rows` rows hold something, the others count as zero.
 template <class real_t>
+void forward_y_block(const Layout<real_t>& l, real_t* plane, int64_t b, int64_t rows,
+                     const Scratch<real_t>& s) {
+  const auto line = contiguous_line(plane + b * l.grid.y * l.kStep, l.grid.y);
+  forward_line(l.y, {line.base, line.stride, rows, s.zeros}, line, s.chirp);
+}
+
+template <class real_t>
+void inverse_y(const Layout<real_t>& l, real_t* plane, int64_t rows,
+               const Scratch<real_t>& s) {
+  if (l.flat) return;
+  for (int64_t b = 0; b < l.kx_blocks; ++b) inverse_y_block(l, plane, b, rows, s);
+}
+
+template <class real_t>
 void forward_y(const Layout<real_t>& l, real_t* plane, int64_t rows,
                const Scratch<real_t>& s) {
   if (l.flat) return;
-  for (int64_t b = 0; b < l.kx_blocks; ++b) {
-    const auto line = contiguous_line(plane + b * l.grid.y * l.kStep, l.grid.y);
-    forward_line(l.y, {line.base, line.stride, rows, s.zeros}, line, s.chirp);
-  }
+  for (int64_t b = 0; b < l.kx_blocks; ++b) forward_y_block(l, plane, b, rows, s);
 }
 
 // Row blocks first .. last - 1 of a plane.

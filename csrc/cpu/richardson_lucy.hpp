@@ -104,7 +104,7 @@ class RichardsonLucy : RlFrame<real_t> {
           each_value(l, line, [&](int64_t x, const Complex<V>&) { return op.start(x); });
         };
       };
-      enter_plane(l, plane(z), l.grid.y, blocks, first, s);
+      this->enter_estimate(z, blocks, first);
     });
   }
 
@@ -135,7 +135,7 @@ class RichardsonLucy : RlFrame<real_t> {
       if (last) {
         leave_with(z, blocks, op);
       } else {
-        turn_plane(l, plane(z), l.grid.y, blocks, op, s);
+        this->turn_estimate(z, blocks, op);
       }
     });
     if (m.previous) std::swap(m.estimate, m.previous);
@@ -195,7 +195,7 @@ class RichardsonLucy : RlFrame<real_t> {
           each_value(l, line, op);
         };
       };
-      enter_plane(l, plane(z), l.grid.y, blocks, enter, s);
+      this->enter_estimate(z, blocks, enter);
     });
   }
 
@@ -207,7 +207,7 @@ class RichardsonLucy : RlFrame<real_t> {
 template <class real_t>
 int64_t richardson_lucy_extra(const Layout<real_t>& l,
                               const RichardsonLucyParams<real_t>& p) {
-  const int64_t columns = p.nodes > 1 ? NodeColumn<false, real_t>::size(l) : 0;
+  const int64_t columns = p.nodes.count() > 1 ? NodeColumn<false, real_t>::size(l) : 0;
   return std::max(
       {TotalVariation<real_t>::size(l, p), Views<real_t>::size(l, p), columns});
 }
@@ -218,7 +218,7 @@ int64_t richardson_lucy_bytes(const RichardsonLucyParams<real_t>& p) {
   const auto l = layout_of<real_t>(p.grid);
   const int64_t image = RlMemory<real_t>::size(*l, p);
   const JobShape job = job_shape(p.batch, image * int64_t(sizeof(real_t)), p.threads);
-  const int64_t otfs = p.kernel.kernels * p.nodes * (p.otf_back ? 2 : 1);
+  const int64_t otfs = p.kernel.kernels * p.nodes.count() * (p.otf_back ? 2 : 1);
   const int64_t kernels = otfs * l->otf_size();
   const int64_t extra = richardson_lucy_extra(*l, p);
   return (job_reals(*l, job, image, extra) + kernels) * int64_t(sizeof(real_t));

@@ -32,7 +32,9 @@ class RlFrame {
         floor(broadcast(p.floor[item])),
         seen(reach(p.image.window, l.grid)),
         seen_columns(column_limit(l, seen)),
-        all_columns(column_limit(l, l.grid)) {}
+        all_columns(column_limit(l, l.grid)),
+        varies(p.nodes.count() > 1),
+        in_planes(spectra_of_nodes(l, p.nodes) > 1) {}
 
  protected:
   // Row block b of plane z of an array that holds `rows` rows a plane.
@@ -90,7 +92,7 @@ class RlFrame {
         real_t* estimate = m.estimate + block(z, b, l.grid.y);
         return [=, this](real_t* line) { set_weight(line, weight, estimate); };
       };
-      leave_plane(l, plane(z), l.grid.y, blocks, invert, s);
+      leave_estimate(z, blocks, invert);
     });
   }
 
@@ -121,24 +123,45 @@ class RlFrame {
 
   // The estimate's spectrum as a view blurs it, there or in another place.
   void blur(const SpectrumPair<real_t>& spectra, int64_t view = 0) const {
-    const ColumnLimits limits{all_columns, seen_columns};
-    const real_t* const spread = otf + otf_offset(view);
-    if (p.nodes > 1) return convolve_nodes<false>(l, team, spectra, nodes(), limits, s);
-    convolve_spectrum(l, team, spectra, spread, false, limits, s);
+    convolve_spectrum(l, team, spectra, otf + otf_offset(view), false,
+                      {all_columns, seen_columns}, s);
   }
-  void blur(real_t* spectrum) const { blur({spectrum, spectrum}); }
+  void blur(real_t* spectrum) const {
+    if (!varies) return blur({spectrum, spectrum});
+    convolve_nodes<false>(l, team, spectrum, nodes(), {all_columns, seen_columns}, s);
+  }
   void project_back(real_t* spectrum, int64_t view = 0) const {
     const ColumnLimits limits{seen_columns, all_columns};
-    const SpectrumPair<real_t> spectra{spectrum, spectrum};
-    const real_t* const spread = otf_back + otf_offset(view);
-    if (p.nodes > 1) return convolve_nodes<true>(l, team, spectra, nodes(), limits, s);
-    convolve_spectrum(l, team, spectra, spread, true, limits, s);
+    if (varies) return convolve_nodes<true>(l, team, spectrum, nodes(), limits, s);
+    convolve_spectrum(l, team, {spectrum, spectrum}, otf_back + otf_offset(view), true,
+                      limits, s);
   }
   int64_t otf_offset(int64_t view) const {
     return view * p.kernel.kernels * l.otf_size();
   }
   ColumnNodes<real_t> nodes() const {
-    return {p.nodes, otf, p.kernel.kernels * l.otf_size(), p.shares};
+    return {l.flat ? p.nodes.y : p.nodes.z, spectra_of_nodes(l, p.nodes), otf,
+            p.kernel.kernels * l.otf_size(), l.flat ? p.shares.y : p.shares.z};
+  }
+  NodePlanes<real_t> planes_of_nodes() const {
+    return {l, p.nodes, p.shares, m.spectrum, s};
+  }
+
+  // A plane of the estimate, or of the light that came back to it.
+  template <class OpOf>
+  void turn_estimate(int64_t z, RowBlocks blocks, const OpOf& op_of) const {
+    if (in_planes) return planes_of_nodes().turn(z, blocks, op_of);
+    turn_plane(l, plane(z), l.grid.y, blocks, op_of, s);
+  }
+  template <class OpOf>
+  void enter_estimate(int64_t z, RowBlocks blocks, const OpOf& op_of) const {
+    if (in_planes) return planes_of_nodes().enter(z, blocks, op_of);
+    enter_plane(l, plane(z), l.grid.y, blocks, op_of, s);
+  }
+  template <class OpOf>
+  void leave_estimate(int64_t z, RowBlocks blocks, const OpOf& op_of) const {
+    if (in_planes) return planes_of_nodes().leave(z, blocks, op_of);
+    leave_plane(l, plane(z), l.grid.y, blocks, op_of, s);
   }
 
   // Every row block of a plane of the estimate through op_of(block), frequencies to
@@ -152,7 +175,7 @@ class RlFrame {
         op.finish();
       };
     };
-    leave_plane(l, plane(z), l.grid.y, blocks, consume, s);
+    leave_estimate(z, blocks, consume);
   }
 
   // The sum of the parts of each row block, in one order whatever the threads did.
@@ -189,6 +212,7 @@ class RlFrame {
   const V floor;
   const Extents seen;
   const int64_t seen_columns, all_columns;
+  const bool varies, in_planes;  // the PSF, and whether it does so within planes
 };
 
 OTFUSE_END_ISA_NAMESPACE

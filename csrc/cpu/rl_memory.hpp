@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/job.hpp"
+#include "cpu/node_planes.hpp"
 
 OTFUSE_BEGIN_ISA_NAMESPACE
 
@@ -53,7 +54,7 @@ struct RlMemory {
     const bool twice = p.acceleration != Acceleration::kNone || p.tv > 0;
     const int64_t views = std::max<int64_t>(p.views, 1);
     const int64_t weights = p.joint == Joint::kAdditive ? 1 : views;
-    spectrum = take(l.spectrum_size() * views);
+    spectrum = take(l.spectrum_size() * std::max(views, spectra_of_nodes(l, p.nodes)));
     image = take(part * views);
     background_map = take_if(bool(p.background_map), part * views);
     judged = take_if(bool(p.judged), part);

@@ -68,8 +68,8 @@ class RichardsonLucy:
     weighted: bool
     views: int
     joint: str
-    nodes: int
-    shares: int
+    nodes: Triple
+    shares: tuple[int, int, int]
     threads: int
     def __init__(self) -> None: ...
 

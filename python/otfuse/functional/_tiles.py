@@ -71,15 +71,14 @@ class TiledBlur:
                 f"{function}: psfs must not have more nodes than the image has voxels along an "
                 f"axis, got {tuple(nodes)} and {tuple(shape)}"
             )
-        self._nodes = nodes
-        before = [k - 1 - k // 2 for k in extents]
+        self._before = before = [k - 1 - k // 2 for k in extents]
         self.shape = tuple(shape)
         self.estimate_shape = tuple(n + k - 1 for n, k in zip(shape, extents, strict=True))
         self.image_window = (
             slice(None),
             *(slice(b, b + n) for b, n in zip(before, shape, strict=True)),
         )
-        lines = [
+        self._lines = lines = [
             _spans(n, k, g, share, psfs) for n, k, g in zip(shape, extents, nodes, strict=True)
         ]
         places = product(*(range(g) for g in nodes))
@@ -88,20 +87,25 @@ class TiledBlur:
             for place in places
         ]
 
-    def shares_along_first(self) -> Tensor | None:
-        """Each node's share of the light, (nodes, extent), if only the first of axes has nodes."""
-        others = self._nodes[1:]
-        if not others or math.prod(others) > 1:
-            return None
-        lines = []
-        for tile in self._tiles:
-            weight = tile.spans[0].weight
-            if weight is None:
-                return None
-            line = weight.new_zeros(self.estimate_shape[0])
-            line[tile.source[1]] = weight
-            lines.append(line)
-        return torch.stack(lines)
+    def shares(self) -> list[Tensor]:
+        """Of each axis the nodes' shares of the estimate's light, (nodes, extent)."""
+        psf = self._tiles[0].psf
+        found = []
+        for spans, begin, n in zip(self._lines, self._before, self.estimate_shape, strict=True):
+            lines = psf.new_zeros(len(spans), n)
+            for line, span in zip(lines, spans, strict=True):
+                a, b = span.source
+                line[a + begin : b + begin] = 1 if span.weight is None else span.weight
+            found.append(lines)
+        return found
+
+    def shared_cost(self) -> float:
+        """Transforms along an axis that one iteration on the whole grid takes, where nodes share
+        what they can, over those of iterations on tiles of their own."""
+        inner = [len(spans) for spans in self._lines]
+        spectra = [math.prod(inner[axis:]) for axis in range(len(inner))]
+        whole = math.prod(next_fast_shape(self.estimate_shape))
+        return whole * sum(n + 1 for n in spectra) / (2 * len(inner) * self.padded_voxels)
 
     @property
     def padded_voxels(self) -> int:

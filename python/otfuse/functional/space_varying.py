@@ -33,6 +33,8 @@ from otfuse.functional._views import (
     checked_images,
 )
 
+_TILE_COST = 1.4  # of an iteration on tiles: cut out and added up, over its transforms
+
 
 def space_varying_convolve(
     image: Any, psfs: Any, *, overlap: float = 1.0, adjoint: bool = False
@@ -176,11 +178,9 @@ def space_varying_richardson_lucy(
     job = Job([Camera(flat(y), level, None if seen is None else flat(seen), blur)], batch)
     scale = scale_of(job)
     start, accelerated = first_estimate(name, job, init, FLOOR * scale), acceleration is not None
-    shares = blur.shares_along_first()
-    if shares is not None and blur.fits(start, job.cameras[0].image, level):
-        psfs_of_nodes = h.reshape(-1, *h.shape[ndim:])
-        arrays = (psfs_of_nodes, shares, start, (FLOOR * scale).flatten())
-        out = _in_core(job.cameras[0], *arrays, n_iters, accelerated)
+    if blur.shared_cost() < _TILE_COST and blur.fits(start, job.cameras[0].image, level):
+        arrays = (h.reshape(-1, *h.shape[ndim:]), start, (FLOOR * scale).flatten())
+        out = _in_core(job.cameras[0], blur, *arrays, n_iters, accelerated)
         return back_to_kind(image)(out.reshape(*batch, *shape))
     (camera,) = in_units(job, scale)
     light = light_of(camera)
@@ -194,21 +194,21 @@ def space_varying_richardson_lucy(
 
 def _in_core(
     camera: Camera,
+    blur: TiledBlur,
     psfs: Tensor,
-    shares: Tensor,
     start: Tensor,
     floor: Tensor,
     n_iters: int,
     accelerated: bool,
 ) -> Tensor:
-    """All iterations in the core, where nodes along the first axis share transforms of planes."""
+    """All iterations in the core, on the whole grid, where nodes share what transforms they can."""
     shape = tuple(camera.image.shape[1:])
     g = extended_geometry(shape, psfs.shape[1:])
     level, background = backgrounds([camera])
     windows = (1, g.grid, g.padded, g.psf_offset, g.estimate_offset)
     steps = (level, 0.0, n_iters, 0, "shb" if accelerated else "none", 0.0, [1.0] * len(shape))
     state = (start, None, None, floor, background, None)
-    tensors = (camera.counts, psfs, None, None, *state, shares)
+    tensors = (camera.counts, psfs, None, None, *state, blur.shares())
     return ops.rl_nodes(*tensors, *windows, *steps, True, False, False)
 
 

@@ -129,8 +129,9 @@ def _linear(options: PredictOptions, network: Any, extents: Sequence[int], repor
 
 
 def _tiled(options: PredictOptions, network: Any, extents: Sequence[int], report: Report) -> Work:
+    from otfuse.cli._predict_device import RowTiles
     from otfuse.nn.rln_scale import IntensityScale
-    from otfuse.tiling import cut, stream_tiles
+    from otfuse.tiling import cut, shuttle_to, stream_through, stream_tiles
     from otfuse.tiling.rln_plan import rln_volume_bytes
 
     plan = plan_volume(
@@ -168,7 +169,12 @@ def _tiled(options: PredictOptions, network: Any, extents: Sequence[int], report
             steps.advance()
             return result.transpose(1, 0, 2)
 
-        stream_tiles(plan, read, compute, write)
+        shuttle = shuttle_to(str(next(network.parameters()).device))
+        if shuttle is None:
+            stream_tiles(plan, read, compute, write)
+            return
+        tiles = RowTiles(network, scales[0] if options.scale == "image" else None)
+        stream_through(shuttle, tiles, plan, read, write, steps.advance)
 
     return Work(restore, len(plan), plan=plan)
 

@@ -32,6 +32,8 @@ from otfuse.cli._volume_settle import CHUNK, COMPRESSION, packing_bytes, unpacki
 from otfuse.io import Volume, create_volume, open_volume, streamed_percentiles
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from otfuse.jobs import Ledger
     from otfuse.tiling import Tile, TilePlan
 
@@ -57,18 +59,39 @@ class NetworkTile:
     back: bool  # to the first view's range
     others: tuple[Volume, ...]  # views after the first
 
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return str(next(self.network.parameters()).device)
+
     def __call__(self, tile: Tile, counts: np.ndarray) -> np.ndarray:
         """The restored tile, float32; `counts` are float32, and overwritten."""
+        import torch
+
+        views = [torch.from_numpy(view) for view in self.prepare(tile, counts)]
+        return self.finish(self.compute(tile, views).numpy())
+
+    def prepare(self, tile: Tile, counts: np.ndarray) -> list[np.ndarray]:
+        """All views on the network's scale."""
         from otfuse.nn.rln_scale import IntensityScale
 
         where = (*self.place, *tile.slices)
         views = [counts, *(other.read_float32(where) for other in self.others)]
-        scales = [IntensityScale(*scale) for scale in self.scales]
-        for view, scale in zip(views, scales, strict=True):
-            scale.to_network(view, out=view)
-        result = np.asarray(self.network.restore(*views))
+        for view, scale in zip(views, self.scales, strict=True):
+            IntensityScale(*scale).to_network(view, out=view)
+        return views
+
+    def compute(self, tile: Tile, arrays: Sequence[Tensor]) -> Tensor:
+        """What the network makes of them, where they are."""
+        result: Tensor = self.network.restore(*arrays)
+        return result
+
+    def finish(self, result: np.ndarray) -> np.ndarray:
+        """The restored tile."""
+        from otfuse.nn.rln_scale import IntensityScale
+
         if self.back:
-            scales[0].to_image(result)
+            IntensityScale(*self.scales[0]).to_image(result)
         return result
 
 

@@ -83,7 +83,13 @@ class RichardsonLucyTile:
             self.back = back / back.sum()
         self._otf: Tensor | None = None
 
-    def __call__(self, image: Tensor, offset: Sequence[int], extents: Sequence[int]) -> Tensor:
+    def __call__(
+        self,
+        image: Tensor,
+        offset: Sequence[int],
+        extents: Sequence[int],
+        hidden: bool | None = None,
+    ) -> Tensor:
         """The restored tile.
 
         Parameters
@@ -95,12 +101,17 @@ class RichardsonLucyTile:
             Where the estimate begins, counted from the tile's first voxel: 0 or below.
         extents : sequence of int
             Of the estimate, at most the grid's.
+        hidden : bool, optional
+            Whether pixels may be left out; looked for if not given, for which a device is waited.
 
         Returns
         -------
         Tensor, shape of `image`.
         """
         floor = _FLOOR * self.mean if self.mean > 0 else _FLOOR
+        whole = tuple(image.shape) == self.grid
+        if whole and hidden is None:
+            hidden = bool(image.min() < 0)
         level = max(self.mean - self.background, floor)
         start = image.new_full((1,) * (image.ndim + 1), level).expand(1, *extents)
         if self.back is not None:
@@ -133,7 +144,7 @@ class RichardsonLucyTile:
             tv=self.tv,
             voxel=self.voxel,
             # All of a box that the tile fills is seen: H^T 1 is 1, and half an iteration is saved.
-            weighted=tuple(image.shape) != self.grid or bool(image.min() < 0),
+            weighted=not whole or bool(hidden),
             resumable=False,
             mixed=False,
         )

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from otfuse.io import ChunkError, Volume, VolumeWriter
 from otfuse.io.target import full_disk_named
 from otfuse.io.zarr_writer import WRITTEN_STAYS
 from otfuse.jobs.ledger import Block
-from otfuse.tiling import Tile, TilePlan
+from otfuse.tiling import Tile, TilePlan, restore_on_device, shuttle_to
 from otfuse.tiling.blend import tile_weight
 
 TileId = tuple[int, ...]  # time point, channel, and the tile's number along z, y and x
@@ -58,7 +58,8 @@ class Job:
         Over (z, y, x).
     restorers : tuple of callable
         One per image, channels fastest: (tile, counts) to float32 of the tile's extents. Counts
-        are float32, and may be overwritten.
+        are float32, and may be overwritten. One with a `device` is asked in stages if that is none
+        of the host's, see `otfuse.tiling.device`.
     """
 
     source: Volume
@@ -100,8 +101,9 @@ class Job:
         cut = self.plan.at(tile[2:])
         try:
             counts = self.source.read_float32((*tile[:2], *cut.slices))
-            with _COMPUTING:
-                result = self.restorers[tile[0] * self.source.shape[1] + tile[1]](cut, counts)
+            result = _restored(
+                self.restorers[tile[0] * self.source.shape[1] + tile[1]], cut, counts
+            )
             if not np.isfinite(result.max()):
                 raise ValueError("its result is not finite; look at the PSF and the background")
         except (ChunkError, ValueError) as error:
@@ -161,6 +163,16 @@ class Job:
             last = plan.ramp(axis, i + 1)[1] if more else plan.stops[axis][i]
             spans.append((first, last))
         return spans
+
+
+def _restored(restorer: Any, tile: Tile, counts: np.ndarray) -> np.ndarray:
+    """A tile's result, when it is this thread's turn to compute."""
+    shuttle = shuttle_to(getattr(restorer, "device", "cpu"))
+    if shuttle is not None:
+        return restore_on_device(shuttle, restorer, tile, counts, _COMPUTING)
+    with _COMPUTING:
+        result: np.ndarray = restorer(tile, counts)
+    return result
 
 
 def _save(path: Path, array: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 
 from otfuse.tiling.blend import WINDOWS, Blend, blend, map_tiles
 from otfuse.tiling.budget import plan_within
+from otfuse.tiling.device import restore_on_device, shuttle_to, stream_through
 from otfuse.tiling.job_plan import measure_rate
 from otfuse.tiling.loop_plan import LoopPlan, plan_loop
 from otfuse.tiling.plan import Tile, TilePlan, cut, plan_tiles
@@ -34,7 +35,10 @@ __all__ = [
     "plan_within",
     "psf_halo",
     "psf_reach",
+    "restore_on_device",
     "richardson_lucy",
     "seam_size",
+    "shuttle_to",
+    "stream_through",
     "stream_tiles",
 ]

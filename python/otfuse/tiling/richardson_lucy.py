@@ -15,6 +15,7 @@ import torch
 from otfuse import _checks
 from otfuse.functional._arrays import to_tensor
 from otfuse.functional.rl_tile import RichardsonLucyTile
+from otfuse.tiling.device import shuttle_to, stream_through
 from otfuse.tiling.job_plan import held_bytes
 from otfuse.tiling.loop_plan import LoopPlan, plan_loop
 from otfuse.tiling.plan import Tile
@@ -37,12 +38,15 @@ class TiledLoop:
         Voxels at or above it are left out.
     dark : float
         Counts without light, taken off first; the loop's mean and background are without it.
+    device : str
+        Where it computes.
     """
 
     plan: LoopPlan
     loop: RichardsonLucyTile
     saturation: float | None = None
     dark: float = 0.0
+    device: str = "cpu"
 
     def __call__(self, tile: Tile, counts: np.ndarray) -> np.ndarray:
         """The restored tile, float32.
@@ -58,6 +62,11 @@ class TiledLoop:
         ------
         ValueError  if a value is not finite.
         """
+        (image,) = self.prepare(tile, counts)
+        return self.finish(self.compute(tile, [torch.from_numpy(image)]).cpu().numpy())
+
+    def prepare(self, tile: Tile, counts: np.ndarray) -> list[np.ndarray]:
+        """Light alone, hidden voxels negative."""
         image = torch.from_numpy(np.asarray(counts, np.float32, order="C"))
         low, high = map(float, image.aminmax())
         if not math.isfinite(low) or not math.isfinite(high):
@@ -70,7 +79,16 @@ class TiledLoop:
             image.clamp_(min=0)
         if hidden is not None:
             image.masked_fill_(hidden, -1)
-        return np.asarray(self.loop(image, *self.plan.estimate_window(tile)))
+        return [image.numpy()]
+
+    def compute(self, tile: Tile, arrays: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The restored tile, where the image is."""
+        hidden = None if self.device == "cpu" else self.saturation is not None
+        return self.loop(arrays[0], *self.plan.estimate_window(tile), hidden)
+
+    def finish(self, result: np.ndarray) -> np.ndarray:
+        """The restored tile."""
+        return result
 
 
 def richardson_lucy(
@@ -90,6 +108,7 @@ def richardson_lucy(
     max_bytes: int | None = None,
     grid: Sequence[int] | None = None,
     out: Any = None,
+    device: str = "cpu",
 ) -> Any:
     """`otfuse.richardson_lucy` with extended boundaries, tile by tile.
 
@@ -121,6 +140,9 @@ def richardson_lucy(
         Extents of the tiles' boxes, instead.
     out : array, optional
         Of the image's shape; where the result is written to, by slices.
+    device : str
+        Where tiles are computed: `cpu`, or `cuda` with or without a number, whose memory
+        `max_bytes` then is.
 
     Returns
     -------
@@ -133,6 +155,8 @@ def richardson_lucy(
     """
     kernel = to_tensor(_NAME, "psf", psf)
     ndim = kernel.ndim
+    kind = device.partition(":")[0]
+    _checks.one_of(_NAME, "device", kind, ("cpu", "cuda"))
     _checks.one_of(_NAME, "stop", stop, (None, "idiv", "held_out"))
     if len(image.shape) < ndim:
         raise ValueError(
@@ -148,7 +172,8 @@ def richardson_lucy(
         acceleration=acceleration,
         back_projector=back_projector is not None,
         tv=tv > 0,
-        extra_bytes=partial(held_bytes, shape=shape[-ndim:]),
+        device=kind,
+        extra_bytes=_on_device if kind == "cuda" else partial(held_bytes, shape=shape[-ndim:]),
     )
     result = np.empty(shape, np.float32) if out is None else out
     dark = 0.0 if offset is None else float(offset)
@@ -181,7 +206,7 @@ def richardson_lucy(
             count = count_iterations(read(brightest), kernel, n_iters, **known, **settings)
         loop = RichardsonLucyTile(kernel, plan.grid, n_iters=count, mean=mean, **settings)
         write = partial(_write_rows, result, index)
-        restore_image(TiledLoop(plan, loop, saturation), read, write)
+        restore_image(TiledLoop(plan, loop, saturation, device=device), read, write)
     return result
 
 
@@ -204,6 +229,11 @@ def restore_image(
         Called after each tile.
     """
 
+    shuttle = shuttle_to(restore.device)
+    if shuttle is not None:
+        stream_through(shuttle, restore, restore.plan.tiles, read, write, told, window="smooth")
+        return
+
     def compute(ahead: tuple[Tile, np.ndarray]) -> np.ndarray:
         result = restore(*ahead)
         told()
@@ -216,6 +246,11 @@ def restore_image(
         write,
         window="smooth",
     )
+
+
+def _on_device(tile: Sequence[int]) -> int:
+    """Memory of a device besides the work: the image, the next one, and the last result."""
+    return 12 * math.prod(tile)
 
 
 def _write_rows(out: Any, index: tuple[int, ...], row: int, block: np.ndarray) -> None:

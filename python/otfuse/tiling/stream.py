@@ -86,14 +86,26 @@ def stream_tiles(
     ------
     Whatever one of the callables raises; the others then end after what they are doing.
     """
-    blender, row = Blend(plan, window=window), 0
+    rows = Rows(plan, window)
+    in_turns(plan, read, lambda _, array: rows.add(compute(array)), lambda made: write(*made))
 
-    def blended(_: Tile, array: Any) -> tuple[int, Any] | None:
-        nonlocal row
-        block = blender.add(compute(array))
+
+class Rows:
+    """Tiles' results to blocks of rows that know their place.
+
+    Parameters
+    ----------
+    plan : TilePlan
+    window : {"linear", "smooth"}
+    """
+
+    def __init__(self, plan: TilePlan, window: str) -> None:
+        self._blender, self._axis, self._row = Blend(plan, window=window), -plan.ndim, 0
+
+    def add(self, result: Any) -> tuple[int, Any] | None:
+        """Take in the next tile's result; the first row of a block that is done, and the block."""
+        block = self._blender.add(result)
         if block is None:
             return None
-        first, row = row, row + block.shape[-plan.ndim]
+        first, self._row = self._row, self._row + block.shape[self._axis]
         return first, block
-
-    in_turns(plan, read, blended, lambda made: write(*made))

@@ -85,7 +85,7 @@ def free_memory() -> int | None:
 
 
 def allowed_memory(given: int | None) -> int:
-    """Bytes that the work may take besides the program, which counts towards --max-memory.
+    """Bytes that the work may take besides the program, which counts towards --max-memory, or 0.
 
     Parameters
     ----------
@@ -94,9 +94,29 @@ def allowed_memory(given: int | None) -> int:
     """
     if given is not None:
         room = given - resident()
-        return int(room - max(_SLACK * room, _LEAST_SLACK))
+        return max(0, int(room - max(_SLACK * room, _LEAST_SLACK)))
     free = free_memory()
     return 1 << 62 if free is None else int(_SHARE_OF_FREE * free)
+
+
+def too_little(command: str, work: str, allowed: int, why: object = None) -> UsageError:
+    """The refusal of a job of which not even a part fits.
+
+    Parameters
+    ----------
+    command : str
+    work : str
+        What memory must hold.
+    allowed : int
+        What `allowed_memory` says.
+    why : object, optional
+        Words of the planner.
+    """
+    reason = "" if why is None else f" ({why})"
+    return UsageError(
+        f"{command}: memory must hold {work} besides the program itself, {in_bytes(resident())}, "
+        f"got {in_bytes(allowed)} for it{reason}; give a larger --max-memory"
+    )
 
 
 def resident() -> int:

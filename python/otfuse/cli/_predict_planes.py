@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from otfuse.cli._errors import UsageError
-from otfuse.cli._memory import allowed_memory
+from otfuse.cli._memory import allowed_memory, too_little
 from otfuse.cli._options import parse_memory
 from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._report import Report, by_extents, how_many, in_bytes, number
@@ -97,10 +97,7 @@ def plan_plane(
         try:
             return plan_mrbcr(extents, max(1, allowed), memory=memory, overlap=overlap)
         except ValueError as error:
-            raise UsageError(
-                f"{command}: memory must hold the work on a plane besides the program itself, got "
-                f"{in_bytes(max(0, allowed))} for it ({error}); give a larger --max-memory"
-            ) from None
+            raise too_little(command, "the work on a plane", allowed, error) from None
     plan = plan_tiles(extents, tile, overlap, multiple=MULTIPLE, margin=margin_of(overlap))
     need = memory(next(iter(plan)).shape, plan.shape)
     if need > allowed:

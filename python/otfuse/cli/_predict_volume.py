@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from otfuse.cli._errors import UsageError
-from otfuse.cli._memory import allowed_memory
+from otfuse.cli._memory import allowed_memory, too_little
 from otfuse.cli._models import MODELS
 from otfuse.cli._options import parse_memory
 from otfuse.cli._predict_options import PredictOptions
@@ -262,10 +262,7 @@ def plan_volume(
     try:
         return plan_rln(extents, allowed, overlap=overlap, bytes_of=cost)
     except ValueError:
-        raise UsageError(
-            f"predict: memory must hold a tile besides the program itself, got {in_bytes(allowed)} "
-            "for it; give a larger --max-memory"
-        ) from None
+        raise too_little("predict", "a tile", allowed) from None
 
 
 def _plan_of_tile(

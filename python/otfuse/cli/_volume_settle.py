@@ -12,9 +12,9 @@ import numpy as np
 
 from otfuse.cli._background import ChannelLevels
 from otfuse.cli._errors import UsageError
-from otfuse.cli._memory import allowed_memory
+from otfuse.cli._memory import allowed_memory, too_little
 from otfuse.cli._options import DeconvolveOptions, parse_memory, per_channel
-from otfuse.cli._report import Report, in_bytes, number
+from otfuse.cli._report import Report, number
 from otfuse.io import Volume
 
 if TYPE_CHECKING:
@@ -155,10 +155,7 @@ def plan_volume(
             extra_bytes=_held_by(source, rows),
         )
     except ValueError as error:
-        raise UsageError(
-            f"deconvolve: memory must hold a tile besides the program itself, got "
-            f"{in_bytes(max(0, allowed))} for it ({error}); give a larger --max-memory"
-        ) from None
+        raise too_little("deconvolve", "a tile", allowed, error) from None
 
 
 def _held_by(source: Volume, rows: bool) -> Callable[[tuple[int, ...]], int]:

@@ -29,8 +29,8 @@ def consensus_arguments(rng: np.random.Generator) -> list[tuple[object, ...]]:
     end = (2, 0, "none", 0.0, (1.0, 1.0))
     before, after = (one, kernel, None, None), (None, None, floor)
     return [
-        (*before, small, *after, None, whole, two, *periodic, *end, False, True, False),
-        (*before, large, *after, whole, whole, two, *edges, *end, True, True, False),
+        (*before, small, *after, None, None, two, 9.0, *periodic, *end, False, False, False),
+        (*before, large, *after, whole, whole, two, 0.0, *edges, *end, True, True, False),
     ]
 
 

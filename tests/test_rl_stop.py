@@ -207,6 +207,9 @@ def test_consensus_spares_the_image_from_its_noise(rng: np.random.Generator) -> 
     )
     assert float((ours - truth).norm()) < 0.9 * float((plain - truth).norm())
     assert told == list(range(5, told[-1] + 1, 5))
+    camera = {"stop": "gradient_consensus", "gain": 1.0, "offset": 0.0}
+    alone = otfuse.richardson_lucy(image, psf, 300, **camera, **options)
+    assert_same(alone, ours, "without a look at it")
 
 
 def test_callback_ends_a_consensus(rng: np.random.Generator) -> None:

@@ -186,6 +186,18 @@ def test_threads_do_not_matter(variant: str, set_threads: object, rng: np.random
             assert_same(run, runs[0], f"{n} threads")
 
 
+def test_an_estimate_larger_than_the_caches(
+    simd_level: str, set_threads: object, rng: np.random.Generator
+) -> None:
+    """Total variation then writes past them."""
+    image, psf = counts(rng, (16, 130, 144)) + 5, lopsided_psf(rng, (2, 3, 4))
+    expected = reference.richardson_lucy(image, psf, 3, tv=0.02)
+    for n in (1, 2):
+        set_threads(n)
+        actual = otfuse.richardson_lucy(image, psf, 3, tv=0.02)
+        assert_close(actual, expected, f"{simd_level}, {n} threads", factor=GROWTH)
+
+
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("variant", VARIANTS)

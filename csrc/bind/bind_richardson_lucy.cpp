@@ -100,6 +100,7 @@ void bind_richardson_lucy(py::module_& m) {
       .def_readwrite("judged_offset", &AnyRichardsonLucy::judged_offset)
       .def_readwrite("second", &AnyRichardsonLucy::second)
       .def_readwrite("agreed", &AnyRichardsonLucy::agreed)
+      .def_readwrite("fewest", &AnyRichardsonLucy::fewest)
       .def_readwrite("floor", &AnyRichardsonLucy::floor)
       .def_readwrite("background", &AnyRichardsonLucy::background)
       .def_readwrite("background_map", &AnyRichardsonLucy::background_map)

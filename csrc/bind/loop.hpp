@@ -38,7 +38,7 @@ struct AnyRichardsonLucy {
   std::optional<AnyField> previous, change, out_previous, out_change;
   std::optional<AnyField> judged, background_map, second;
   uintptr_t divergence = 0, floor = 0, agreed = 0;
-  double background = 0, judged_offset = 0;
+  double background = 0, judged_offset = 0, fewest = 0;
   int64_t n_iters = 0, first_iteration = 0;
   std::string acceleration = "none";
   double tv = 0;
@@ -69,6 +69,7 @@ struct AnyRichardsonLucy {
             real_t(judged_offset),
             to_field<const real_t>(second),
             to_pointer<double>(agreed),
+            fewest,
             to_pointer<const real_t>(floor),
             real_t(background),
             to_field<const real_t>(background_map),

@@ -115,7 +115,8 @@ struct RichardsonLucyParams {
   Field<const real_t> second;              // another half of the photons, where `image`
                                            // is one, for a consensus of both; or none
   double* agreed;                          // (batch, n_iters): voxels on which both agree
-  const real_t* floor;                     // (batch)
+  double fewest;        // of those for a run to go on: after fewer it ends
+  const real_t* floor;  // (batch)
   real_t background;
   Field<const real_t> background_map;  // added to it; none: 0
   int64_t n_iters, first_iteration;    // iterations already done, for the momentum

@@ -35,6 +35,8 @@ class RichardsonLucy : RlFrame<real_t> {
                  Team team, int64_t item, real_t* memory, const Scratch<real_t>& s)
       : Frame(l, p, team, item, memory, s),
         biggs(p.acceleration == Acceleration::kBiggs),
+        streams(p.tv > 0 && p.acceleration == Acceleration::kNone &&
+                l.real_size(l.grid.z, l.grid.y) * int64_t(sizeof(real_t)) > 2 * kL2Bytes),
         variation(l, p, p.floor[item], s.extra) {}
 
   void run(std::atomic<bool>& stop) {
@@ -92,6 +94,7 @@ class RichardsonLucy : RlFrame<real_t> {
             m.previous ? previous : estimate,
             momentum_step(i),
             momentum_step(i + 1),
+            streams,
             l.row_block};
   }
 
@@ -137,6 +140,7 @@ class RichardsonLucy : RlFrame<real_t> {
       } else {
         this->turn_estimate(z, blocks, op);
       }
+      if (streams) end_streaming();
     });
     if (m.previous) std::swap(m.estimate, m.previous);
   }
@@ -200,6 +204,7 @@ class RichardsonLucy : RlFrame<real_t> {
   }
 
   const bool biggs;
+  const bool streams;  // the next estimate is an array of its own, larger than a cache
   TotalVariation<real_t> variation;
 };
 

@@ -80,6 +80,7 @@ class Consensus : RlFrame<real_t> {
       this->project_back(m.spectrum);
       update(i);
       if (this->stopped(stop)) return;
+      if (p.agreed[item * p.n_iters + i] < p.fewest) break;
     }
     this->store(p.out, m.estimate);
   }
@@ -90,7 +91,7 @@ class Consensus : RlFrame<real_t> {
   void load() {
     load_field(p.image, seen, real_t(-1), m.image);
     load_field(p.second, seen, real_t(-1), m.second);
-    load_field(p.judged, seen, real_t(-1), m.judged);
+    if (m.judged) load_field(p.judged, seen, real_t(-1), m.judged);
     if (m.background_map) load_field(p.background_map, seen, real_t(0), m.background_map);
     load_field(p.estimate, l.grid, real_t(0), m.estimate);
   }
@@ -106,10 +107,14 @@ class Consensus : RlFrame<real_t> {
   }
 
   RatioOp<real_t> ratio_op(const real_t* image, int64_t at, double* divergence) const {
-    return {image + at,    m.background_map ? m.background_map + at : nullptr,
-            m.judged + at, broadcast(p.background),
-            floor,         V{},
-            divergence,    l.row_block};
+    return {image + at,
+            m.background_map ? m.background_map + at : nullptr,
+            m.judged ? m.judged + at : nullptr,
+            broadcast(p.background),
+            floor,
+            V{},
+            divergence,
+            l.row_block};
   }
 
   // The reblurred estimate becomes the ratios of both halves.

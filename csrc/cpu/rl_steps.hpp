@@ -106,6 +106,8 @@ struct UpdateOp {
   const real_t *estimate, *previous;  // previous: none without momentum
   real_t* next;                       // may be either of them
   V step, next_step;
+  bool streams;   // `next`, past the caches: nothing of it is read before the next
+                  // iteration
   int64_t ahead;  // as in RatioOp
 
   void finish() const {}
@@ -131,7 +133,12 @@ struct UpdateOp {
     const Complex<V> c = factors.shifted_damped(at, v);
     const Complex<V> point{update(x.re, before.re, c.re, w.re, after.re),
                            update(x.im, before.im, c.im, w.im, after.im)};
-    store_complex(next + at, after);
+    if (!streams) {
+      store_complex(next + at, after);
+      return point;
+    }
+    store_streaming(next + at, after.re);
+    store_streaming(next + at + Simd<real_t>::kLanes, after.im);
     return point;
   }
 
@@ -209,6 +216,7 @@ struct BiggsPointOp {
     const auto b = load_complex<real_t>(before + at);
     prefetch_complex(estimate + at + ahead);
     prefetch_complex(before + at + ahead);
+    if (factors.weight != nullptr) prefetch_complex(factors.weight + at + ahead);
     const Complex<V> w = factors.weight_at(at, rows);
     const Complex<V> point{factors.momentum(x.re, b.re, step, w.re),
                            factors.momentum(x.im, b.im, step, w.im)};

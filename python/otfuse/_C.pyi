@@ -57,6 +57,7 @@ class RichardsonLucy:
     judged_offset: float
     second: Field | None
     agreed: int
+    fewest: float
     floor: int
     background: float
     background_map: Field | None

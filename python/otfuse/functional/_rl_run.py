@@ -142,12 +142,24 @@ class Run:
         return ops.richardson_lucy(*tensors, *self._settings(done, count, resumable))
 
     def consensus(
-        self, estimate: Tensor, halves: Sequence[Tensor], count: int, otf: Tensor
+        self,
+        estimate: Tensor,
+        halves: Sequence[Tensor],
+        count: int,
+        otf: Tensor,
+        fewest: float | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """`count` iterations on two halves of the image's photons, and how many voxels agreed."""
+        """`count` iterations on two halves of the image's photons, and how many voxels agreed.
+
+        With `fewest` the estimate is where the image is, and iterations end after one in which
+        fewer voxels agreed.
+        """
         one, two = halves
-        tensors = self._tensors(one, (estimate, None, None), self.batch.image, otf)
-        return ops.rl_consensus(*tensors, two, *self._settings(0, count, True))
+        resumable = fewest is None
+        judged = self.batch.image if resumable else None
+        tensors = self._tensors(one, (estimate, None, None), judged, otf)
+        settings = self._settings(0, count, resumable)
+        return ops.rl_consensus(*tensors, two, fewest or 0.0, *settings)
 
     def _tensors(
         self,

@@ -140,11 +140,14 @@ class Consensus:
         start: Tensor,
         n_iters: int,
         every: int,
-        ended: Callable[[int, Tensor, Tensor], bool],
+        ended: Callable[[int, Tensor, Tensor], bool] | None,
     ) -> Tensor:
         """At most `n_iters` iterations, until hardly a voxel goes on or `ended` says so."""
         window = self._run.geometry.image_window
         voxels = start[window].numel()
+        if ended is None and start.shape[0] == 1 and self._fused(start):
+            fewest = _CONSENSUS * voxels
+            return self._run.consensus(start, self._halves, n_iters, self._otf, fewest)[0]
         x = start if self._weight is None else torch.where(self._weight > 0, start, 0)
         fell = start.new_empty((start.shape[0], 0), dtype=torch.float64)
         for done in range(0, n_iters, every):
@@ -157,14 +160,17 @@ class Consensus:
                 after, divergence, _ = self._steps(x, count)
             x, fell = after, torch.cat((fell, divergence), 1)
             looked = count == every or done + count == n_iters
-            if (looked and ended(done + count, fell, x[window])) or stopped:
+            if (looked and ended and ended(done + count, fell, x[window])) or stopped:
                 break
         return x[window]
 
+    def _fused(self, x: Tensor) -> bool:
+        batch = self._run.batch
+        return fits_fused_loop(x, batch.image, batch.psf, self._run.background_map)
+
     def _steps(self, x: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Estimate, I-divergence and voxels of the image in consensus, (batch, count) each."""
-        batch = self._run.batch
-        if fits_fused_loop(x, batch.image, batch.psf, self._run.background_map):
+        if self._fused(x):
             return self._run.consensus(x, self._halves, count, self._otf)
         fell, found = [], []
         for _ in range(count):

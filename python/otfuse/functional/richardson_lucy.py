@@ -192,7 +192,8 @@ def richardson_lucy(
         return bool(callback(done, seen)) or flat
 
     if camera is not None and stop == "gradient_consensus":
-        result = Consensus(run, camera, seed).run(start, n_iters, callback_every, ended)
+        look = None if callback is None else ended
+        result = Consensus(run, camera, seed).run(start, n_iters, callback_every, look)
     elif callback is None and stop != "idiv":
         result = run.whole(start, n_iters)
     else:

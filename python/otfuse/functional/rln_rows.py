@@ -127,8 +127,8 @@ class RlnRows:
             raise TypeError(
                 f"{_NAME}: image must be float32 on the CPU, got {image.dtype} on {image.device}"
             )
-        out = image.new_empty(nz, makes.stop - makes.start, nx)
-        self._walk.step(parts, image.contiguous(), self._weights, self._denominator, out)
+        rows = makes.stop - makes.start
+        out = self._walk.step(parts, image, self._weights, self._denominator, rows)
         self._next += 1
         return out
 

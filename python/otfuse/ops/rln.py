@@ -62,9 +62,11 @@ class RlnWalk:
         self._memory = on_huge_pages(torch.empty(n_bytes // 4))
 
     def step(
-        self, strips: range, image: Tensor, weights: Tensor, denominator: float, out: Tensor
-    ) -> None:
-        """The next strips: image (views, z, rows, x) and out (z, rows, x), both contiguous."""
+        self, strips: range, image: Tensor, weights: Tensor, denominator: float, rows: int
+    ) -> Tensor:
+        """The next strips: the rows (z, rows, x) that they make of image (views, z, rows, x)."""
+        nz, _, nx = self._extents
+        image, out = image.contiguous(), on_huge_pages(image.new_empty(nz, rows, nx))
         _C.rln_some_strips_cpu(
             self._extents,
             self._views,
@@ -78,3 +80,4 @@ class RlnWalk:
             out.data_ptr(),
             self._threads,
         )
+        return out

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+from otfuse.cli._memory import resident
 from otfuse.io import streamed_percentiles
 
 PERCENTS = (0.0, 0.01, 1.0, 50.0, 99.5, 100.0)
@@ -43,3 +44,12 @@ def test_rejects_values_that_are_not_finite(value):
     volume[1, 2, 3] = value
     with pytest.raises(ValueError, match="volume must be finite"):
         streamed_percentiles(volume, (50,))
+
+
+def test_a_mapped_file_takes_a_plane_of_memory(tmp_path):
+    shape = (40, 512, 1024)
+    np.zeros(shape, np.uint16).tofile(tmp_path / "volume")
+    mapped = np.memmap(tmp_path / "volume", np.uint16, "r", shape=shape)
+    before = resident()
+    streamed_percentiles(mapped, (50,))
+    assert resident() - before < mapped.nbytes / 4

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from otfuse.io import release_pages, streamed_percentiles
+from otfuse.io import streamed_percentiles
 
 PERCENTS = (0.01, 99.5)
 
@@ -62,9 +62,7 @@ class IntensityScale:
         ----------
         volume : ndarray, shape (nz, ny, nx)
         """
-        scale = cls.from_percentiles(*streamed_percentiles(volume, PERCENTS))
-        release_pages(volume)
-        return scale
+        return cls.from_percentiles(*streamed_percentiles(volume, PERCENTS))
 
     def to_network(self, part: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Some voxels on the network's scale, float32 and contiguous.

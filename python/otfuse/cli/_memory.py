@@ -15,7 +15,7 @@ from otfuse.io.stack import Stack
 
 _SHARE_OF_FREE = 0.75
 # Of what there is for the work, or bytes: what the allocator and pages of libraries take on top.
-_SLACK, _LEAST_SLACK = 0.05, 16e6
+_SLACK, _LEAST_SLACK = 0.03, 16e6
 _BATCH_BYTES = 256e6
 
 

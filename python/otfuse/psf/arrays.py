@@ -241,9 +241,13 @@ def _rescale(psf: Tensor, total: Tensor, axes: tuple[int, ...] | None = None) ->
 
 def peak(light: Tensor) -> tuple[float, ...]:
     """Return the brightest point, between voxels by a parabola through the logarithms."""
-    top = torch.unravel_index(light.argmax(), light.shape)
+    # torch.unravel_index imports a computer algebra system: 40 MB, half a second.
+    flat, top = int(light.argmax()), list[int]()
+    for extent in reversed(light.shape):
+        flat, index = divmod(flat, extent)
+        top.insert(0, index)
     place = []
-    for axis, index in enumerate(int(i) for i in top):
+    for axis, index in enumerate(top):
         line = light[tuple(slice(None) if a == axis else i for a, i in enumerate(top))]
         offset = 0.0
         if 0 < index < len(line) - 1:

@@ -16,6 +16,7 @@ from otfuse.tiling.plan import Tile, TilePlan
 from otfuse.tiling.reach import psf_halo
 
 _RAMP = 4  # voxels over which a tile takes over from its neighbour, at least
+_LANES = 16  # of the widest instruction set: a plan does not depend on the processor
 Extents = tuple[int, ...]
 
 
@@ -111,20 +112,29 @@ def plan_loop(
     best: Sequence[int] | None = None
     cost, smallest = float("inf"), 0
     for box in product(*(axis.choices() for axis in lines)):
-        pieces = prod(axis.pieces(g) for axis, g in zip(lines, box, strict=True))
-        if pieces * prod(box) >= cost:
+        takes = prod(axis.pieces(g) for axis, g in zip(lines, box, strict=True)) * _passes(box)
+        if takes >= cost:
             continue
         tile = tuple(axis.longest(g) for axis, g in zip(lines, box, strict=True))
         need = work(box, tile) + extra_bytes(tile)
         smallest = min(smallest or need, need)
         if max_bytes is None or need <= max_bytes:
-            best, cost = box, pieces * prod(box)
+            best, cost = box, takes
     if best is None:
         raise ValueError(
             f"plan_loop: max_bytes must hold the work on a tile, which takes {smallest} bytes, "
             f"got {max_bytes}"
         )
     return _plan(lines, best)
+
+
+def _passes(box: Sequence[int]) -> float:
+    """What an iteration on a box takes, in voxels.
+
+    Half of the passes go over the spectrum, whose frequencies along x fill whole registers.
+    """
+    spectrum = 2 * _LANES * -(-(box[-1] // 2) // _LANES)
+    return prod(box[:-1]) * (box[-1] + spectrum) / 2
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -153,6 +154,24 @@ def test_is_the_direct_loop(
             (actual.detach() - torch.from_numpy(expected)).norm() / np.linalg.norm(expected)
         )
         assert error < 1e-10, f"{library.__name__}, differentiable {graph}, up to {most}"
+
+
+@pytest.mark.parametrize("nodes", [(3, 1, 1), (1, 2, 2), (2, 2, 1)], ids=str)
+def test_threads_do_not_matter(
+    nodes: tuple,
+    set_threads: Callable[[int], None],
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(space_varying, "_TILE_COST", np.inf)
+    image, psfs = counts(rng, (2, 12, 40, 36)).float(), psf_grid(rng, nodes, (4, 5, 6))
+    for y in (image, image[0]):
+        runs = []
+        for n in (1, 2, 3):
+            set_threads(n)
+            runs.append(otfuse.space_varying_richardson_lucy(y, psfs, N_ITERS))
+        for n, run in enumerate(runs[1:], 2):
+            assert_same(run, runs[0], f"{n} threads")
 
 
 @pytest.mark.parametrize("acceleration", [None, "shb"], ids=["plain", "shb"])

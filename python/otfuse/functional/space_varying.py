@@ -119,6 +119,10 @@ def space_varying_richardson_lucy(
     model of the whole image: there are no tiles to be stitched afterwards. Edges are "extended" as
     in `richardson_lucy`, which it equals where all PSFs do.
 
+    On the CPU nodes share the transforms of the whole image where that is less work than tiles of
+    their own (few nodes, or PSFs that are large against the image); it takes an OTF of the whole
+    image for each node, and a spectrum for each of a plane's.
+
     Parameters
     ----------
     image : array, shape (..., nz, ny, nx)

@@ -19,6 +19,9 @@ from cli_helpers import lopsided_psf
 
 SHAPE = (48, 300, 300)
 PSF = lopsided_psf((9, 15, 15))
+# Arrays above 32 MB go back to the system when they are freed.
+LARGER = (48, 440, 440)
+CAMERA = {"gain": 1.0, "offset": 0.0}
 
 # The memory that a run adds to a process that has computed before; large arrays, so that what is
 # freed goes back to the system and is not counted.
@@ -30,7 +33,7 @@ from otfuse.cli._memory import resident
 
 case = json.loads(sys.argv[1])
 shape, dtype, tiled = case.pop("shape"), case.pop("dtype"), case.pop("max_memory", None)
-psf = np.load(sys.argv[2])
+psf, n_iters = np.load(sys.argv[2]), 6 if "stop" in case else 2  # several looks at the run
 rng = np.random.default_rng(0)
 
 class Counts:  # read from somewhere, written to somewhere
@@ -43,9 +46,9 @@ class Counts:  # read from somewhere, written to somewhere
 
 def run(image):
     if tiled is None:
-        otfuse.richardson_lucy(image, psf, 2, **case)
+        otfuse.richardson_lucy(image, psf, n_iters, **case)
     else:
-        otfuse.tiling.richardson_lucy(Counts(), psf, 2, max_bytes=tiled, out=Counts(), **case)
+        otfuse.tiling.richardson_lucy(Counts(), psf, n_iters, max_bytes=tiled, out=Counts(), **case)
 
 small = case.copy()
 otfuse.richardson_lucy(np.ones((12, 32, 32), dtype), psf, 2, **small)
@@ -70,9 +73,24 @@ print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) 
             "acceleration": "shb",
             "max_memory": 2 * 10**8,
         },
+        {"dtype": "uint16", "acceleration": "shb", "stop": "idiv"},
+        {"dtype": "float32", "stop": "held_out", **CAMERA, "shape": LARGER},
+        {"dtype": "uint16", "stop": "held_out", "acceleration": "shb", **CAMERA, "shape": LARGER},
+        {"dtype": "uint16", "stop": "gradient_consensus", **CAMERA, "shape": LARGER},
+        {
+            "dtype": "uint16",
+            "shape": (48, 700, 700),
+            "stop": "held_out",
+            "acceleration": "shb",
+            "max_memory": 10**9,
+            **CAMERA,
+        },
     ],
-    ids=["whole", "reflect", "unmatched", "tiles"],
-)
+    ids=[
+        "whole", "reflect", "unmatched", "tiles", "idiv", "held out", "held out, shb", "consensus",
+        "tiles held out",
+    ],
+)  # fmt: skip
 def test_memory_is_foretold(tmp_path: Any, case: dict[str, Any]) -> None:
     case = {"shape": (48, 360, 360), **case}
     np.save(tmp_path / "psf.npy", PSF)
@@ -80,6 +98,8 @@ def test_memory_is_foretold(tmp_path: Any, case: dict[str, Any]) -> None:
     done = subprocess.run(child, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     options = {"acceleration": None, **case}
+    for name in CAMERA:
+        options.pop(name, None)
     shape, dtype = options.pop("shape"), options.pop("dtype")
     plan = otfuse.plan(shape, dtype, PSF, n_iters=2, **options)
     assert (plan.n_tiles > 1) == ("max_memory" in case)
@@ -252,6 +272,11 @@ def test_a_rate_is_measured() -> None:
         ),
         ({"max_memory": 10**8, "acceleration": "biggs"}, "'biggs' cannot be cut"),
         ({"max_memory": 10**8, "psf": PSF.shape}, "give the psf itself"),
+        (
+            {"max_memory": 10**8, "stop": "gradient_consensus", "acceleration": None},
+            "'gradient_consensus' cannot be cut into tiles, 'held_out' can",
+        ),
+        ({"stop": "never"}, "stop must be one of None, 'idiv', 'held_out'"),
         ({"psf": None}, "psf must be given for richardson_lucy"),
         (
             {"algorithm": "rln", "psf": None, "max_memory": 10**6},

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,9 @@ def settle(
     give_back()
     iterations = [options.iters or 1] * len(psfs)
     if options.stop != "none":
-        pilot = plan_volume(options, source, psfs, min(_PILOT, options.iters or 1), rows=rows)
+        pilot = plan_volume(
+            options, source, psfs, min(_PILOT, options.iters or 1), rows=rows, pilot=True
+        )
         iterations = [
             _count(options, source, psfs[c], levels[c], pilot, (c, brightest[c]), voxel)
             for c in range(len(psfs))
@@ -112,6 +115,11 @@ def _level(options: DeconvolveOptions, source: Volume, channel: int, seen: Surve
     return ChannelLevels(seen.smooth, origin, seen.saturation, seen.n_negative, gain, offset)
 
 
+def stop_of(options: DeconvolveOptions) -> str | None:
+    """The stop, as the loop names it."""
+    return None if options.stop == "none" else str(options.stop).replace("-", "_")
+
+
 def method_of(options: DeconvolveOptions) -> dict[str, Any]:
     """Arguments of the loop, of every tile."""
     matched = options.back_projector == "matched"
@@ -130,18 +138,27 @@ def plan_volume(
     grid: list[int] | None = None,
     *,
     rows: bool = False,
+    pilot: bool = False,
 ) -> LoopPlan:
     """The tiles that memory allows, or those on a grid chosen before.
 
-    With `rows` results meet in memory and whole rows of tiles are written, not blocks.
+    With `rows` results meet in memory and whole rows of tiles are written, not blocks. Those of
+    a `pilot` are for finding the number of iterations, which takes more than they do.
     """
-    from otfuse.tiling import plan_loop
+    from otfuse.tiling import count_bytes, plan_loop
 
     method = method_of(options)
     given = None if options.max_memory is None else parse_memory(options.max_memory)
     allowed = allowed_memory(given)
     if given is None and options.local_cluster:
         allowed //= options.local_cluster
+    count = partial(
+        count_bytes,
+        psf_shape=psfs[0].shape,
+        stop=stop_of(options),
+        acceleration=method["acceleration"],
+        tv=options.tv > 0,
+    )
     try:
         return plan_loop(
             source.shape[2:],
@@ -153,6 +170,7 @@ def plan_volume(
             back_projector=method["back_projector"] is not None,
             tv=options.tv > 0,
             extra_bytes=_held_by(source, rows),
+            work_bytes=count if pilot else None,
         )
     except ValueError as error:
         raise too_little("deconvolve", "a tile", allowed, error) from None
@@ -219,19 +237,15 @@ def _count(
     voxel: Any,
 ) -> int:
     """Iterations of all tiles of a channel, from the one around its brightest place."""
-    from otfuse.tiling import count_iterations
+    from otfuse.tiling import count_iterations, tile_around
 
     channel, (t, *middle) = place
-    tile = next(
-        tile
-        for tile in plan.tiles
-        if all(a <= m < b for a, m, b in zip(tile.start, middle, tile.stop, strict=True))
-    )
+    tile = tile_around(plan.tiles, middle)
     return count_iterations(
         source.read((t, channel, *tile.slices)),
         psf,
         options.iters or 1,
-        stop=str(options.stop).replace("-", "_"),
+        stop=str(stop_of(options)),
         saturation=None if level.saturation is None else level.saturation.level,
         background=level.background,
         gain=level.gain,

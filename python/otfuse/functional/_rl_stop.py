@@ -15,7 +15,6 @@ from otfuse.functional._arrays import fits_fused_loop
 from otfuse.functional._photons import Camera
 from otfuse.functional._rl_run import NAME, Run
 
-STOPS = ("idiv", "held_out", "gradient_consensus")
 _FLAT = 1e-4  # relative fall of the I-divergence per iteration below which "idiv" stops
 _LATE = 50  # accelerated iterations at most of a late estimate
 _PATIENCE = 1.3  # so many times the best number without a better one, and the best is taken

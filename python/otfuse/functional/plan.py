@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from otfuse import _checks, ops
 from otfuse.functional._geometry import (
@@ -17,16 +18,22 @@ from otfuse.functional._geometry import (
 
 # A voxel of the grid and an iteration on one AVX-512 core with data in memory; a guide only.
 _NANOSECONDS = {"avx512": 4.0, "avx2": 5.5, "baseline": 10.0}
+STOPS = ("idiv", "held_out", "gradient_consensus")
+_ITEM = {"float32": 4, "float64": 8}
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """The grid and the memory of a Richardson-Lucy loop."""
+    """The grid and the memory of a Richardson-Lucy loop.
+
+    `stop_bytes` is what a stop rule holds besides `work_bytes` and the result.
+    """
 
     grid: tuple[int, ...]
     work_bytes: int
     padded_voxels: int
     seconds_per_iteration: float
+    stop_bytes: int = 0
 
     @property
     def bytes_per_voxel(self) -> float:
@@ -63,6 +70,7 @@ def plan_richardson_lucy(
     back_projector: bool = False,
     tv: bool = False,
     mask: bool = False,
+    stop: str | None = None,
     dtype: str = "float32",
     threads: int | None = None,
     device: str = "cpu",
@@ -77,6 +85,8 @@ def plan_richardson_lucy(
         As in `richardson_lucy`.
     back_projector, tv, mask : bool
         Whether there will be a back projector of its own, a total variation, pixels left out.
+    stop
+        As in `richardson_lucy`.
     dtype : {"float32", "float64"}
     threads : int, optional
         By default `torch.get_num_threads()`.
@@ -87,7 +97,8 @@ def plan_richardson_lucy(
     -------
     MemoryPlan
         `work_bytes` is what the loop allocates: estimate, image, spectrum, OTF, weights and
-        momentum, and the threads' buffers; the caller's arrays are not counted.
+        momentum, and the threads' buffers; the caller's arrays are not counted, nor
+        `stop_bytes`, the arrays of the stop.
 
     Raises
     ------
@@ -97,6 +108,7 @@ def plan_richardson_lucy(
     function = "plan_richardson_lucy"
     _checks.one_of(function, "boundary", boundary, BOUNDARIES)
     _checks.one_of(function, "acceleration", acceleration, (None, "shb", "biggs"))
+    _checks.one_of(function, "stop", stop, (None, *STOPS))
     _checks.one_of(function, "dtype", dtype, ("float32", "float64"))
     _checks.one_of(function, "device", device, ("cpu", "cuda"))
     for name, shape in (("image_shape", image_shape), ("psf_shape", psf_shape)):
@@ -117,18 +129,54 @@ def plan_richardson_lucy(
         wide = [n + a + b for n, (a, b) in zip(image_shape, widths, strict=True)]
         geometry = circular_geometry(wide, psf_shape)
     grid = tuple(ops.engine_grid(geometry.grid, geometry.padded))
-    work_bytes = ops.richardson_lucy_bytes(
+    weighted = mask or boundary == "extended"
+    work = partial(
+        ops.richardson_lucy_bytes,
         grid,
         geometry.image_shape,
         double=dtype == "float64",
-        acceleration=acceleration or "none",
         unmatched=back_projector,
         tv=tv,
-        weighted=mask or boundary == "extended",
+        weighted=weighted,
         threads=threads,
         device=device,
     )
+    work_bytes = work(acceleration=acceleration or "none")
+    late = max(0, work(acceleration="shb") - work_bytes) if stop == "held_out" else 0
     voxels = math.prod(grid)
     per_voxel = _NANOSECONDS[ops.simd_level()] * (2 if dtype == "float64" else 1)
     seconds = 1e-9 * per_voxel * voxels / ops.thread_count(threads)
-    return MemoryPlan(grid, work_bytes, voxels, seconds)
+    held = late + _stop_bytes(
+        stop,
+        _ITEM[dtype],
+        (math.prod(geometry.image_shape), voxels, math.prod(geometry.estimate_shape)),
+        {None: 1, "shb": 2, "biggs": 3}[acceleration],
+        weighted,
+    )
+    return MemoryPlan(grid, work_bytes, voxels, seconds, held)
+
+
+def _stop_bytes(
+    stop: str | None, item: int, voxels: tuple[int, int, int], states: int, weighted: bool
+) -> int:
+    """Arrays of a stop besides the loop's and the result.
+
+    Parameters
+    ----------
+    stop : str or None
+    item : int
+        Bytes of a number.
+    voxels : (image, grid, estimate)
+    states : int
+        Arrays that go from one call of the loop to the next.
+    weighted : bool
+        Whether edges or hidden pixels are weighted.
+    """
+    image, grid, estimate = (item * n for n in voxels)
+    if stop == "idiv":  # a call's arrays and those that it makes
+        return 2 * states * estimate - image
+    if stop == "held_out":  # halves, late estimates, and two runs: one between calls, one in one
+        return 4 * image + grid + 3 * states * estimate
+    if stop == "gradient_consensus":  # halves twice, the loop's second spectrum and correction
+        return 4 * image + 2 * grid + (3 if weighted else 2) * estimate
+    return 0

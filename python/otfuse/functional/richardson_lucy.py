@@ -18,13 +18,13 @@ from otfuse.functional._geometry import BOUNDARIES, match_batch
 from otfuse.functional._rl_light import without_offset
 from otfuse.functional._rl_run import NAME, Method, Run
 from otfuse.functional._rl_stop import (
-    STOPS,
     Consensus,
     flattened,
     held_out_count,
     known_camera,
 )
 from otfuse.functional.otf import spatial_ndim
+from otfuse.functional.plan import STOPS
 
 ACCELERATIONS = (None, "shb", "biggs")
 _N_ITERS, _N_ITERS_UNMATCHED, _MOST_UNMATCHED = 30, 2, 5

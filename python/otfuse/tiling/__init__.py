@@ -11,7 +11,13 @@ from otfuse.tiling.planned import Plan
 from otfuse.tiling.reach import psf_halo, psf_reach
 from otfuse.tiling.richardson_lucy import TiledLoop, richardson_lucy
 from otfuse.tiling.seams import Seam, seam_size
-from otfuse.tiling.shared import count_iterations, observed_mean
+from otfuse.tiling.shared import (
+    count_bytes,
+    count_iterations,
+    observed_mean,
+    plan_pilot,
+    tile_around,
+)
 from otfuse.tiling.stream import in_turns, stream_tiles
 
 __all__ = [
@@ -24,6 +30,7 @@ __all__ = [
     "TilePlan",
     "TiledLoop",
     "blend",
+    "count_bytes",
     "count_iterations",
     "cut",
     "in_turns",
@@ -31,6 +38,7 @@ __all__ = [
     "measure_rate",
     "observed_mean",
     "plan_loop",
+    "plan_pilot",
     "plan_tiles",
     "plan_within",
     "psf_halo",
@@ -41,4 +49,5 @@ __all__ = [
     "shuttle_to",
     "stream_through",
     "stream_tiles",
+    "tile_around",
 ]

@@ -17,6 +17,7 @@ from otfuse.functional.rl_tile import RichardsonLucyTile
 from otfuse.tiling.loop_plan import LoopPlan, plan_loop
 from otfuse.tiling.network_plan import NetworkJob, plan_network
 from otfuse.tiling.planned import NETWORKS, Extents, Plan
+from otfuse.tiling.shared import count_bytes, plan_pilot
 
 _NAME = "plan"
 
@@ -35,6 +36,7 @@ def plan(
     back_projector: str | None = None,
     tv: float = 0.0,
     mask: bool = False,
+    stop: str | None = None,
     threads: int | None = None,
     rate: float | None = None,
     channels: int = 16,
@@ -65,6 +67,8 @@ def plan(
         As in `richardson_lucy`.
     mask : bool
         Whether pixels will be left out.
+    stop
+        As in `richardson_lucy`; of tiles, one no larger than memory allows decides for all.
     threads : int, optional
         By default `torch.get_num_threads()`.
     rate : float, optional
@@ -108,6 +112,7 @@ def plan(
         given,
         boundary=boundary,
         mask=mask,
+        stop=stop,
         dtype="float64" if name == "float64" else "float32",
         threads=threads,
         **method,
@@ -117,8 +122,8 @@ def plan(
     need = sum(parts.values())
     if max_memory is not None and need > max_memory:
         _checks.at_least(_NAME, "max_memory", max_memory, 1)
-        _check_tileable(need, max_memory, psf, boundary, acceleration)
-        loop, parts = _tiled(extents, psf, max_memory, need, method)
+        _check_tileable(need, max_memory, psf, boundary, acceleration, stop)
+        loop, parts = _tiled(extents, psf, max_memory, need, method, stop)
         grid, n_tiles = loop.grid, len(loop.tiles)
         tile, overlap = loop.tiles.tile, loop.tiles.overlap
     seconds = None
@@ -155,18 +160,28 @@ def _tiled(
     max_memory: int,
     need: int,
     method: dict[str, Any],
+    stop: str | None,
 ) -> tuple[LoopPlan, dict[str, int]]:
-    """The tiles of an image that does not fit, and the bytes of working through them."""
-    held = partial(held_bytes, shape=shape)
+    """The tiles of an image that does not fit, and the bytes of working through them.
+
+    A stop adds what deciding it on one of them takes more.
+    """
+    held, deciding = partial(held_bytes, shape=shape), 0
     try:
         loop = plan_loop(shape, psf, max_bytes=max_memory, extra_bytes=held, **method)
+        if stop is not None:
+            pilot = plan_pilot(shape, psf, max_bytes=max_memory, stop=stop, **method)
+            deciding = count_bytes((), pilot.tile, psf_shape=psf.shape, stop=stop, **method)
     except ValueError as error:
         raise ValueError(
             f"{_NAME}: max_memory must hold the work on a tile, got {max_memory} bytes for an "
             f"image that takes {need} as a whole ({error}); allow more memory"
         ) from None
     work = RichardsonLucyTile.work_bytes(loop.grid, loop.tiles.tile, **method)
-    return loop, {"iterations": work, "tiles read and blended": held(loop.tiles.tile)}
+    parts = {"iterations": work, "tiles read and blended": held(loop.tiles.tile)}
+    if deciding > sum(parts.values()):
+        parts["stop"] = deciding - sum(parts.values())
+    return loop, parts
 
 
 def held_bytes(tile: Sequence[int], *, shape: Sequence[int]) -> int:
@@ -205,6 +220,8 @@ def _whole_parts(
     size = 8 if name == "float64" else 4
     image = size * math.prod(shape)
     parts = {"iterations": whole.work_bytes, "result": image}
+    if whole.stop_bytes:
+        parts["stop"] = whole.stop_bytes
     if boundary == "reflect":  # the result is a view of the padded one
         parts["result"] = parts["padded image"] = size * whole.padded_voxels
     if name not in ("float32", "float64"):
@@ -216,7 +233,12 @@ def _whole_parts(
 
 
 def _check_tileable(
-    need: int, allowed: int, psf: Any, boundary: str, acceleration: str | None
+    need: int,
+    allowed: int,
+    psf: Any,
+    boundary: str,
+    acceleration: str | None,
+    stop: str | None,
 ) -> None:
     """Refuse what cannot be cut into tiles, with the numbers."""
     remedy = None
@@ -224,6 +246,8 @@ def _check_tileable(
         remedy = f"boundary {boundary!r} cannot be cut into tiles, 'extended' can"
     elif acceleration == "biggs":
         remedy = "acceleration 'biggs' cannot be cut into tiles, 'shb' can"
+    elif stop == "gradient_consensus":
+        remedy = f"stop {stop!r} cannot be cut into tiles, 'held_out' can"
     elif not hasattr(psf, "shape"):
         remedy = "give the psf itself, whose reach decides how tiles overlap"
     if remedy is not None:

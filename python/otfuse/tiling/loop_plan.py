@@ -68,6 +68,7 @@ def plan_loop(
     tv: bool = False,
     device: str = "cpu",
     extra_bytes: Callable[[Extents], int] = lambda tile: 0,
+    work_bytes: Callable[[Extents, Extents], int] | None = None,
 ) -> LoopPlan:
     """The tiles that take least time among those that fit into memory.
 
@@ -87,6 +88,9 @@ def plan_loop(
         As for `RichardsonLucyTile.work_bytes`.
     extra_bytes : callable
         What else a tile of given extents takes.
+    work_bytes : callable, optional
+        What the work on a tile takes, from the extents of its box and its own, where that is
+        other than restoring it.
 
     Raises
     ------
@@ -102,7 +106,7 @@ def plan_loop(
     ]
     if grid is not None:
         return _plan(lines, [axis.checked(g) for axis, g in zip(lines, grid, strict=True)])
-    work = partial(
+    work = work_bytes or partial(
         RichardsonLucyTile.work_bytes,
         acceleration=acceleration,
         back_projector=back_projector,

@@ -19,7 +19,7 @@ from otfuse.tiling.device import shuttle_to, stream_through
 from otfuse.tiling.job_plan import held_bytes
 from otfuse.tiling.loop_plan import LoopPlan, plan_loop
 from otfuse.tiling.plan import Tile
-from otfuse.tiling.shared import count_iterations, observed_mean
+from otfuse.tiling.shared import count_iterations, observed_mean, plan_pilot, tile_around
 from otfuse.tiling.stream import stream_tiles
 
 _NAME = "tiling.richardson_lucy"
@@ -132,8 +132,8 @@ def richardson_lucy(
     saturation : float, optional
         Voxels at or above it are left out.
     stop : {None, "idiv", "held_out"}, gain, offset
-        Decided on the brightest tile for all of them; the offset is taken off every tile, and
-        off the background.
+        Decided on the brightest tile for all of them, or what memory allows of it; the offset is
+        taken off every tile, and off the background.
     max_bytes : int, optional
         Memory that working through the tiles may take; without it and `grid` there is one tile.
     grid : sequence of int, optional
@@ -163,15 +163,21 @@ def richardson_lucy(
             f"{_NAME}: image must have at least the {ndim} axes of the psf, got {image.shape}"
         )
     shape = tuple(image.shape)
+    method: dict[str, Any] = {
+        "acceleration": acceleration,
+        "back_projector": back_projector is not None,
+        "tv": tv > 0,
+    }
+    pilot = None
+    if stop is not None and max_bytes is not None and kind == "cpu":
+        pilot = plan_pilot(shape[-ndim:], kernel, max_bytes=max_bytes, stop=stop, **method)
     plan = plan_loop(
         shape[-ndim:],
         kernel,
         n_iters,
         max_bytes=max_bytes,
         grid=grid,
-        acceleration=acceleration,
-        back_projector=back_projector is not None,
-        tv=tv > 0,
+        **method,
         device=kind,
         extra_bytes=_on_device if kind == "cuda" else partial(held_bytes, shape=shape[-ndim:]),
     )
@@ -203,6 +209,9 @@ def richardson_lucy(
                 "offset": zero,
                 "saturation": saturation,
             }
+            if pilot is not None:
+                ends = zip(brightest.start, brightest.stop, strict=True)
+                brightest = tile_around(pilot, [(a + b) // 2 for a, b in ends])
             count = count_iterations(read(brightest), kernel, n_iters, **known, **settings)
         loop = RichardsonLucyTile(kernel, plan.grid, n_iters=count, mean=mean, **settings)
         write = partial(_write_rows, result, index)

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from otfuse.functional import richardson_lucy
+from otfuse.functional import plan_richardson_lucy, richardson_lucy
+from otfuse.tiling.loop_plan import plan_loop
 from otfuse.tiling.plan import Tile, TilePlan
 
 Read = Callable[[Tile], np.ndarray]
@@ -45,6 +48,53 @@ def observed_mean(
 def _own(plan: TilePlan, axis: int, i: int) -> slice:
     starts = plan.starts[axis]
     return slice(0, starts[i + 1] - starts[i] if i + 1 < len(starts) else None)
+
+
+def count_bytes(
+    box: Sequence[int], tile: Sequence[int], *, psf_shape: Sequence[int], **settings: Any
+) -> int:
+    """Memory of `count_iterations` on a tile: its counts and their light, result and stop.
+
+    Parameters
+    ----------
+    box, tile : sequence of int
+        Extents of a tile's box, which does not matter here, and of the tile.
+    psf_shape : sequence of int
+    **settings
+        Further arguments of `otfuse.plan_richardson_lucy`.
+    """
+    whole = plan_richardson_lucy(tile, psf_shape, **settings)
+    return whole.work_bytes + whole.stop_bytes + 12 * prod(tile)
+
+
+def plan_pilot(
+    shape: Sequence[int], psf: Any, *, max_bytes: int, stop: str, **method: Any
+) -> TilePlan:
+    """Tiles on one of which `count_iterations` fits into memory.
+
+    Parameters
+    ----------
+    shape, psf, max_bytes
+        As for `plan_loop`.
+    stop : str
+    **method
+        `acceleration`, `back_projector` and `tv`, as for `plan_loop`.
+
+    Raises
+    ------
+    ValueError  if no tile fits.
+    """
+    work = partial(count_bytes, psf_shape=tuple(psf.shape), stop=stop, **method)
+    return plan_loop(shape, psf, max_bytes=max_bytes, work_bytes=work, **method).tiles
+
+
+def tile_around(plan: TilePlan, place: Sequence[int]) -> Tile:
+    """A tile that holds a voxel of the whole."""
+    return next(
+        tile
+        for tile in plan
+        if all(a <= m < b for a, m, b in zip(tile.start, place, tile.stop, strict=True))
+    )
 
 
 def count_iterations(

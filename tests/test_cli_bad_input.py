@@ -69,6 +69,14 @@ def test_psf_without_light(
     run.deconvolve(image, "--psf", psf).failed(2, "--psf must hold some light")
 
 
+def test_psf_of_colours(run: CommandLine, tmp_path: Path) -> None:
+    """Three planes that the file says are samples: it is the PSF that is named."""
+    image = save(tmp_path / "image.tif", counts((1, 1, 5, 12, 14)))
+    tifffile.imwrite(tmp_path / "psf.tif", np.ones((3, 5, 5), np.float32), photometric="rgb")
+    outcome = run.deconvolve(image, "--psf", tmp_path / "psf.tif")
+    outcome.failed(2, "--psf must be a PSF, got", "psf.tif (", "--psf-axes: CYX")
+
+
 def test_complex_image(run: CommandLine, psf: Path, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "c.tif", np.ones((5, 6), np.complex64))
     run.deconvolve(tmp_path / "c.tif", "--psf", psf).failed(2, "real numbers, got complex64")

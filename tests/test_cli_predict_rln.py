@@ -312,6 +312,7 @@ def test_projection_rejects(predict: Predict, rng: np.random.Generator) -> None:
     done = predict("info", flat, "--model", "unet")
     assert done.code == 2
     assert "--model must be one of mrbcr, rln, got 'unet'" in done.err
+    assert done.out == ""
 
 
 def test_volumes_into_zarr(predict: Predict, rng: np.random.Generator) -> None:

@@ -222,6 +222,11 @@ def test_wrong_words(
     assert not (run.folder / "a.zarr").exists()
 
 
+def test_a_target_that_tells_no_format(run: CommandLine, image: tuple[Path, np.ndarray]) -> None:
+    run("convert", image[0], run.folder / "out").failed(2, "OUT must end in .tif, .tiff")
+    assert not (run.folder / "out").exists()
+
+
 def test_targets_that_exist(run: CommandLine, image: tuple[Path, np.ndarray]) -> None:
     source, data = image
     target = run.folder / "a.zarr"

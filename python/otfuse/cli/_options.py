@@ -109,11 +109,11 @@ def located(image: str) -> Path | str:
     return image if is_url(image) else Path(image)
 
 
-def check_output(command: str, output: Path) -> None:
+def check_output(command: str, output: Path | str, argument: str = "--output") -> None:
     """Refuse a name that tells no format."""
-    if not re.search(r"\.(tiff?|tf8|tf2|btf|zarr)$", output.name.lower()):
+    if not re.search(r"\.(tiff?|tf8|tf2|btf|zarr)/?$", str(output).lower()):
         raise UsageError(
-            f"{command}: --output must end in .tif, .tiff, .ome.tif or .zarr, got {output}"
+            f"{command}: {argument} must end in .tif, .tiff, .ome.tif or .zarr, got {output}"
         )
 
 

@@ -72,7 +72,11 @@ def read_psfs(options: DeconvolveOptions, stack: Stack, report: Report) -> list[
 def _read_one(path: Path, options: DeconvolveOptions, report: Report) -> list[PsfFile]:
     from otfuse.io import read_stack
 
-    read = read_stack(path, axes=options.psf_axes)
+    try:
+        read = read_stack(path, axes=options.psf_axes)
+    except ValueError as error:  # which says "image", and it is not that one
+        text = str(error).replace("--axes (axes=)", "--psf-axes")
+        raise UsageError(f"deconvolve: --psf must be a PSF, got {path} ({text})") from None
     nt, nc = read.data.shape[:2]
     if nt > 1:
         raise UsageError(

@@ -12,7 +12,7 @@ from typer import Argument, Option
 from otfuse.cli import _arguments as arg
 from otfuse.cli._errors import UsageError
 from otfuse.cli._memory import allowed_memory
-from otfuse.cli._options import parse_memory
+from otfuse.cli._options import check_output, parse_memory
 from otfuse.cli._report import Report, by_extents, in_bytes, in_time
 from otfuse.cli._steps import Steps
 from otfuse.io import Volume, convert, open_volume, provenance
@@ -55,6 +55,7 @@ def convert_command(
 ) -> None:
     """Convert a TIFF to OME-Zarr with its pyramid, or back, within the memory allowed."""
     started, report = time.monotonic(), Report()
+    check_output("convert", target, "OUT")
     cells, blocks = _five("--chunks", chunks), _five("--shards", shards)
     memory = allowed_memory(None if max_memory is None else parse_memory(max_memory, "convert"))
     if memory <= 0:

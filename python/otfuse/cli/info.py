@@ -12,6 +12,7 @@ from typer import Option
 from otfuse.cli import _arguments as arg
 from otfuse.cli import _optics
 from otfuse.cli._memory import allowed_memory, job_memory
+from otfuse.cli._models import find_model
 from otfuse.cli._options import DeconvolveOptions
 from otfuse.cli._psf_model import NEEDED, model_shape
 from otfuse.cli._report import Report, by_extents, in_bytes, in_time
@@ -35,6 +36,8 @@ def info_command(
 
     With `--model`, also the tiles, memory and time that a network would take here.
     """
+    if model is not None:
+        find_model("info", model)
     stack, report = open_volume(file, axes=axes), Report()
     options = DeconvolveOptions(image=Path(file), output=Path(file), axes=axes)
     report_file(stack, report)

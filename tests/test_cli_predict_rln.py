@@ -336,7 +336,7 @@ def test_volumes_into_zarr(predict: Predict, rng: np.random.Generator) -> None:
         assert np.abs(found - expected).max() <= 1e-4 * expected.max()
     assert "nothing was left to do" in predict(*command).out
     predict(*command, "--stitch", "published").failed(2, "--stitch must be linear")
-    predict(*command[:-2], "--tile", 64).failed(2, "options must be what the output was begun")
+    predict(*command[:-2], "--tile", 64).failed(2, "options tile must be what", "60, got 64")
 
 
 def test_a_bad_chunk_fails_its_tiles(predict: Predict, rng: np.random.Generator) -> None:

@@ -99,7 +99,7 @@ def test_restores_a_volume_by_tiles(volumes: Volumes, small_tiles: None) -> None
     again = volumes.run()
     assert again.code == 0 and "nothing was left to do" in again.out
     changed = volumes.run("--tv", "0.001")
-    changed.failed(2, "options must be what the output was begun with", "--overwrite")
+    changed.failed(2, "options tv must be what the output was begun with, 0.0, got 0.001")
     assert volumes.run("--tv", "0.001", "--overwrite").code == 0
 
 

@@ -60,12 +60,12 @@ def test_integers_interrupted(volumes: Volumes, monkeypatch: pytest.MonkeyPatch)
         broken.setattr(otfuse.jobs, "hand_over", fails)
         assert volumes.run(*words).code != 0
     assert not (volumes.folder / "out.zarr").exists()
-    volumes.run("--dtype", "uint16").failed(2, "options must be what the output was begun with")
+    volumes.run("--dtype", "uint16").failed(2, "options dtype must be what the output was")
     done = volumes.run(*words)
     assert done.code == 0 and "nothing was left to do" in done.out
     assert volumes.result().dtype == np.uint8 and volumes.result().max() == 255
     assert "nothing was left to do" in volumes.run(*words).out
-    volumes.run().failed(2, "options must be what the output was begun with")
+    volumes.run().failed(2, "options dtype must be what the output was")
 
 
 def test_compression(volumes: Volumes) -> None:
@@ -74,7 +74,7 @@ def test_compression(volumes: Volumes) -> None:
     assert open_volume(volumes.folder / "out.zarr").compression == "zstd"
     assert volumes.run("--compression", "none", "--dtype", "uint8", out="b.zarr").code == 0
     assert open_volume(volumes.folder / "b.zarr").compression == "none"
-    volumes.run("--compression", "none").failed(2, "options must be what the output was begun")
+    volumes.run("--compression", "none").failed(2, "options compression must be what")
     words = volumes.command("--compression", "none", out="out.tif")
     volumes(*words).failed(2, "--output must end in .zarr with --compression none")
 

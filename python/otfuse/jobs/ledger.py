@@ -132,14 +132,17 @@ def _with_version(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return plain({**parameters, "version": __version__})
 
 
-def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _compare(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> None:
     for name in sorted(now.keys() | before.keys()):
-        if now.get(name) != before.get(name):
-            raise ChangedParameters(
-                f"jobs: {name} must be what the output was begun with, "
-                f"{_short(before.get(name))}, got {_short(now.get(name))}; choose another "
-                "output, or give --overwrite to begin anew"
-            )
+        was, found = before.get(name), now.get(name)
+        if found == was:
+            continue
+        if isinstance(was, dict) and isinstance(found, dict):
+            _compare(was, found, f"{within}{name} ")
+        raise ChangedParameters(
+            f"jobs: {within}{name} must be what the output was begun with, {_short(was)}, got "
+            f"{_short(found)}; choose another output, or give --overwrite to begin anew"
+        )
 
 
 def _short(value: Any) -> str:

@@ -41,6 +41,14 @@ def test_threads_of_the_beginning_count(rng, set_threads):
     assert_same(torch.cat(made, 1), rln(image, weights)[0, 0], "rows")
 
 
+def test_defaults_of_torch_do_not_matter(rng):
+    weights = made_up(rng, torch.float32).packed_weights()
+    image = volume(rng, 1, 1, 4, 8, 8, dtype=torch.float32)
+    with torch.device("meta"):
+        walk = RlnRows((4, 8, 8), weights)
+    assert_same(walk.restore(image[0]), rln(image, weights)[0, 0], "rows")
+
+
 def test_rejects(rng):
     weights = made_up(rng, torch.float32).packed_weights()
     with pytest.raises(ValueError, match=r"RlnRows: extents must be at least 2 each, got \(1,"):

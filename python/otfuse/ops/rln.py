@@ -59,7 +59,9 @@ class RlnWalk:
 
     def __init__(self, extents: tuple[int, int, int], views: int, n_bytes: int) -> None:
         self._extents, self._views, self._threads = extents, views, torch.get_num_threads()
-        self._memory = on_huge_pages(torch.empty(n_bytes // 4))
+        # Whatever the defaults of device and dtype are.
+        floats = torch.empty(n_bytes // 4, dtype=torch.float32, device="cpu")
+        self._memory = on_huge_pages(floats)
 
     def step(
         self, strips: range, image: Tensor, weights: Tensor, denominator: float, rows: int

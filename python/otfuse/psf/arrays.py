@@ -239,13 +239,20 @@ def _rescale(psf: Tensor, total: Tensor, axes: tuple[int, ...] | None = None) ->
     return psf * factor
 
 
-def peak(light: Tensor) -> tuple[float, ...]:
-    """Return the brightest point, between voxels by a parabola through the logarithms."""
+def brightest(light: Tensor) -> tuple[int, ...]:
+    """Return the brightest voxel, the first one of several."""
     # torch.unravel_index imports a computer algebra system: 40 MB, half a second.
-    flat, top = int(light.argmax()), list[int]()
+    flat = int(light.argmax())
+    place: tuple[int, ...] = ()
     for extent in reversed(light.shape):
         flat, index = divmod(flat, extent)
-        top.insert(0, index)
+        place = (index, *place)
+    return place
+
+
+def peak(light: Tensor) -> tuple[float, ...]:
+    """Return the brightest point, between voxels by a parabola through the logarithms."""
+    top = brightest(light)
     place = []
     for axis, index in enumerate(top):
         line = light[tuple(slice(None) if a == axis else i for a, i in enumerate(top))]

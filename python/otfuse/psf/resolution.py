@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .arrays import as_tensor, spline_matrix
+from .arrays import as_tensor, brightest, spline_matrix
 
 # Points that a line through the peak is refined to, per voxel.
 _FINER = 16
@@ -63,7 +63,7 @@ def resolution(
         raise ValueError(f"resolution: level must be above 0 and below 1, got {level:g}")
     if not float(light.max()) > 0:
         raise ValueError("resolution: psf must hold some light, got no positive value")
-    top = [int(i) for i in torch.unravel_index(light.argmax(), light.shape)]
+    top = brightest(light)
     lines = (
         light[tuple(slice(None) if a == axis else i for a, i in enumerate(top))]
         for axis in range(light.ndim)

@@ -19,7 +19,11 @@ def test_scale(low, high, offset, span):
     scale = IntensityScale.from_percentiles(low, high)
     assert (scale.offset, scale.span) == pytest.approx((offset, span))
     values = np.array([low, high, 7.0], np.float32)
-    np.testing.assert_allclose(scale.undo(scale.apply(values)), values, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(scale.apply(values), (values - offset) / span, rtol=1e-6)
+    there = scale.to_network(values)
+    np.testing.assert_allclose(there, scale.apply(values), rtol=1e-6, atol=1e-6)
+    scale.to_image(there)
+    np.testing.assert_allclose(there, values, rtol=1e-6, atol=1e-6)
 
 
 def test_scale_of_a_volume(rng):

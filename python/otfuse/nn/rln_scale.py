@@ -97,12 +97,3 @@ class IntensityScale:
         volume : array of floats
         """
         return (volume - self.offset) / self.span
-
-    def undo(self, volume: Any) -> Any:
-        """A result of the network in the volume's unit again.
-
-        Parameters
-        ----------
-        volume : array of floats
-        """
-        return volume * self.span + self.offset

@@ -236,6 +236,13 @@ def test_a_network_by_rows() -> None:
     assert higher.parts == plan.parts and higher.n_tiles > plan.n_tiles
 
 
+def test_a_networks_strips_are_high_enough_for_its_threads() -> None:
+    few, many = (
+        otfuse.plan((64, 4000, 900), "uint16", None, "rln", threads=threads) for threads in (1, 32)
+    )
+    assert many.parts["network"] > few.parts["network"]
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda:1"])
 def test_a_network_by_tiles(device: str) -> None:
     shape = (640, 400, 300)

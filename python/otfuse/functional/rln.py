@@ -59,16 +59,18 @@ def rln(image: Tensor, weights: Tensor, *, denominator: float = 1e-4) -> Tensor:
     return ops.rln(image, weights, denominator)
 
 
-def rln_bytes(extents: Sequence[int], views: int = 1) -> int:
+def rln_bytes(extents: Sequence[int], views: int = 1, threads: int | None = None) -> int:
     """Bytes that `rln` takes on the CPU for a volume of these extents, image and result aside.
 
     Parameters
     ----------
     extents : (nz, ny, nx)
     views : {1, 2}
+    threads : int, optional
+        By default `torch.get_num_threads()`; many need higher strips.
     """
     nz, ny, nx = extents
-    return ops.rln_bytes((nz, ny, nx), views)
+    return ops.rln_bytes((nz, ny, nx), views, threads)
 
 
 def pack_rln_weights(kernels: Mapping[int, Tensor], affines: Mapping[int, Affine]) -> Tensor:

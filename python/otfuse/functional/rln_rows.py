@@ -133,16 +133,20 @@ class RlnRows:
         return out
 
 
-def row_strips(extents: Sequence[int], views: int = 1) -> tuple[RowStrip, ...]:
+def row_strips(
+    extents: Sequence[int], views: int = 1, threads: int | None = None
+) -> tuple[RowStrip, ...]:
     """The strips in which `RlnRows` restores a volume of these extents.
 
     Parameters
     ----------
     extents : (nz, ny, nx)
     views : {1, 2}
+    threads : int, optional
+        By default `torch.get_num_threads()`.
     """
     nz, ny, nx = extents
-    parts = ops.rln_strips((nz, ny, nx), views)
+    parts = ops.rln_strips((nz, ny, nx), views, threads)
     strips, begin = [], 0
     for end in range(1, len(parts) + 1):
         (first, _, start, _), (_, last, _, stop) = parts[begin], parts[end - 1]

@@ -44,14 +44,16 @@ def _(image: Tensor, weights: Tensor, denominator: float) -> Tensor:
     return image.new_empty(image.shape[0], 1, *image.shape[2:])
 
 
-def rln_bytes(extents: tuple[int, int, int], views: int) -> int:
+def rln_bytes(extents: tuple[int, int, int], views: int, threads: int | None) -> int:
     """Bytes that the op takes besides its arguments and result."""
-    return _C.rln_bytes_cpu(extents, views, torch.get_num_threads())
+    return _C.rln_bytes_cpu(extents, views, threads or torch.get_num_threads())
 
 
-def rln_strips(extents: tuple[int, int, int], views: int) -> list[tuple[int, int, int, int]]:
+def rln_strips(
+    extents: tuple[int, int, int], views: int, threads: int | None
+) -> list[tuple[int, int, int, int]]:
     """First and end of the rows that each strip of a volume reads, and of those it makes."""
-    return _C.rln_strips_cpu(extents, views, torch.get_num_threads())
+    return _C.rln_strips_cpu(extents, views, threads or torch.get_num_threads())
 
 
 class RlnWalk:

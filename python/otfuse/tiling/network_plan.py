@@ -64,7 +64,7 @@ def plan_network(
         _checks.at_least(_NAME, "max_memory", max_memory, 1)
     if job.algorithm == "rln":
         _check_volume(extents)
-        need = rln_rows_bytes(extents) if job.kind == "cpu" else None
+        need = rln_rows_bytes(extents, threads=job.threads) if job.kind == "cpu" else None
         if need is not None and (max_memory is None or need <= max_memory):
             return _by_rows(job, extents, need, rate)
     of = _of_rln if job.algorithm == "rln" else _of_mrbcr
@@ -87,7 +87,8 @@ def _check_volume(extents: Extents) -> None:
 
 def _by_rows(job: NetworkJob, extents: Extents, need: int, rate: float | None) -> Plan:
     """RLN on the CPU, strip of rows after strip, nothing computed twice."""
-    strips, network = row_strips(extents), rln_bytes(extents)
+    strips = row_strips(extents, threads=job.threads)
+    network = rln_bytes(extents, threads=job.threads)
     height = max(strip.makes.stop - strip.makes.start for strip in strips)
     tile = (extents[0], height, extents[2])
     parts = {"network": network, "rows read and restored": need - network}
@@ -108,7 +109,7 @@ def _of_rln(job: NetworkJob, extents: Extents, max_memory: int | None) -> _Plann
     def bytes_of(tile: Sequence[int]) -> int:
         if on_device:
             return DEVICE_BYTES * prod(tile)
-        return rln_volume_bytes(tile, (ny, nz, nx))
+        return rln_volume_bytes(tile, (ny, nz, nx), threads=job.threads)
 
     allowed = bytes_of((ny, nz, nx)) if max_memory is None else max_memory
     try:
@@ -116,7 +117,7 @@ def _of_rln(job: NetworkJob, extents: Extents, max_memory: int | None) -> _Plann
     except ValueError as error:
         raise _too_little(allowed, error) from None
     ty, tz, tx = tiles.tile
-    network = 0 if on_device else rln_bytes((tz, ty, tx))
+    network = 0 if on_device else rln_bytes((tz, ty, tx), threads=job.threads)
     parts = {"network": network, "tiles read and blended": bytes_of(tiles.tile) - network}
     return tiles, (1, 0, 2), 1, parts
 

@@ -57,7 +57,9 @@ def margin_of(overlap: int) -> int:
     return max(0, min(MARGIN, overlap // 2 - 2))
 
 
-def rln_rows_bytes(extents: Sequence[int], views: int = 1, inner_views: int = 1) -> int:
+def rln_rows_bytes(
+    extents: Sequence[int], views: int = 1, inner_views: int = 1, threads: int | None = None
+) -> int:
     """Memory of restoring a volume by rows: two strips read, two results, what the network keeps.
 
     Of several views their stack comes on top.
@@ -67,16 +69,20 @@ def rln_rows_bytes(extents: Sequence[int], views: int = 1, inner_views: int = 1)
     extents : (nz, ny, nx)
     views, inner_views : int
         That the network takes, and what they are merged to.
+    threads : int, optional
+        By default `torch.get_num_threads()`.
     """
     nz, _, nx = extents
-    strips = row_strips(extents, inner_views)
+    strips = row_strips(extents, inner_views, threads)
     read = max(strip.reads.stop - strip.reads.start for strip in strips)
     made = max(strip.makes.stop - strip.makes.start for strip in strips)
     copies = 2 * views + (views if views > 1 else 0)
-    return rln_bytes(extents, inner_views) + 4 * nz * nx * (copies * read + 2 * made)
+    return rln_bytes(extents, inner_views, threads) + 4 * nz * nx * (copies * read + 2 * made)
 
 
-def rln_volume_bytes(tile: Sequence[int], shape: Sequence[int], views: int = 1) -> int:
+def rln_volume_bytes(
+    tile: Sequence[int], shape: Sequence[int], views: int = 1, threads: int | None = None
+) -> int:
     """Memory of working through tiles (y, z, x): two read, one result, rows blended and written.
 
     Of several views their stack comes on top.
@@ -85,4 +91,4 @@ def rln_volume_bytes(tile: Sequence[int], shape: Sequence[int], views: int = 1) 
     voxels, rows = prod(tile), ty * shape[1] * shape[2]
     weight = 4 * voxels if all(t < n for t, n in zip(tile, shape, strict=True)) else 0
     read = 8 * views + (4 * views if views > 1 else 0)
-    return (4 + read) * voxels + weight + 8 * rows + rln_bytes((tz, ty, tx), views)
+    return (4 + read) * voxels + weight + 8 * rows + rln_bytes((tz, ty, tx), views, threads)

@@ -162,6 +162,9 @@ Preview = Annotated[
 Overwrite = Annotated[
     bool, Option("--overwrite", help="Replace existing files.", rich_help_panel=_OUT)
 ]
+Device = Annotated[
+    str, Option(metavar="auto|cpu|cuda", help="Where to compute.", rich_help_panel=_OUT)
+]
 Threads = Annotated[int | None, Option(metavar="N", help="CPU threads.", rich_help_panel=_OUT)]
 MaxMemory = Annotated[
     str | None,

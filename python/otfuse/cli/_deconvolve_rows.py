@@ -46,7 +46,7 @@ def deconvolve_rows(options: DeconvolveOptions, *, introduced: bool = False) -> 
     settled = settle(options, source, psfs, optics.voxel, first, rows=True)
     count = max(settled["iterations"])
     plan = plan_volume(options, source, psfs, count, settled["grid"], rows=True)
-    report_plan(options, source, plan, settled, report, rows=True)
+    report_plan(options, source, plan, settled, report, psfs[0].shape, rows=True)
     restorers = make_restorers(options, psfs, plan, settled, optics.voxel)
     nt, nc = source.shape[:2]
     written: list[Written] = []

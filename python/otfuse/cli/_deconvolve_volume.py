@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from otfuse.cli import _optics, _psf_input
+from otfuse.cli._device import report_compute
 from otfuse.cli._errors import UsageError
 from otfuse.cli._options import DeconvolveOptions
 from otfuse.cli._report import Report, by_extents, how_many, in_bytes, in_time
 from otfuse.cli._restore import describe
 from otfuse.cli._steps import Steps
+from otfuse.cli._volume_bytes import CHUNK, TileBytes
 from otfuse.cli._volume_place import (
     check_apart,
     counted,
@@ -27,11 +29,9 @@ from otfuse.cli._volume_place import (
 )
 from otfuse.cli._volume_preview import check_previews, write_volume_previews
 from otfuse.cli._volume_settle import (
-    CHUNK,
     COMPRESSION,
     edges_of,
     method_of,
-    needed_bytes,
     places_of,
     plan_volume,
     settle,
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 _TO_RATE = (32, 128, 128)  # what the rate is measured on, in a moment
 # What the result does not depend on, or what is told by other means.
 _NOT_PARAMETERS = (
-    "image", "output", "psf", "threads", "max_memory", "overwrite", "preview", "local_cluster",
-    "scheduler",
+    "image", "output", "psf", "device", "compute", "threads", "max_memory", "overwrite", "preview",
+    "local_cluster", "scheduler",
 )  # fmt: skip
 
 
@@ -92,6 +92,7 @@ def prepare(
     share_heap()
     source = open_volume(options.image, axes=options.axes)
     report_image(source, report)
+    report_compute(options.compute, report)
     optics = _optics.choose_optics(options, source)
     modelled = not options.psf and source.shape[2] > 1
     options = options.settled(optics.modality if modelled else None)
@@ -153,6 +154,8 @@ def _record(
         },
         options=typed,
         optics=asdict(optics),
+        # A job goes on where it began: a GPU's sums differ from a CPU's in their last bits.
+        device=options.compute.kind,
     )
     record["parameters"]["psf"] = record["psf_sha256"]
     return record
@@ -204,7 +207,7 @@ def _job(
     plan = plan_volume(options, source, psfs, max(settled["iterations"]), settled["grid"])
     ledger.check_settled({"tiles": places_of(plan)})
     of_channel = make_restorers(options, psfs, plan, settled, voxel)
-    report_plan(options, source, plan, settled, report)
+    report_plan(options, source, plan, settled, report, psfs[0].shape)
     scratch = job_folder(work) / "scratch"
     return Job(source, target, scratch, plan.tiles, tuple(of_channel * source.shape[0]))
 
@@ -215,6 +218,7 @@ def report_plan(
     plan: LoopPlan,
     settled: dict[str, Any],
     report: Report,
+    psf_shape: tuple[int, ...],
     *,
     rows: bool = False,
 ) -> None:
@@ -228,11 +232,14 @@ def report_plan(
         f"{by_extents(tiles.tile)} (z, y, x), grid {by_extents(plan.grid)}, overlap "
         f"{by_extents(tiles.overlap)}",
     )
-    need = needed_bytes(options, source, plan, rows=rows)
-    text = f"{in_bytes(need)} besides the program"
+    takes, extents = TileBytes(options, source, psf_shape, rows), (plan.grid, tiles.tile)
+    text = f"{in_bytes(takes.here(*extents))} besides the program"
+    if options.compute.on_gpu:
+        text += f", {in_bytes(takes.there(*extents))} on the GPU"
     if options.scheduler is None:
         voxels = source.shape[0] * len(tiles) * prod(plan.grid)
-        seconds = 1e-9 * measure_rate(_TO_RATE) * voxels * sum(settled["iterations"])
+        rate = measure_rate(_TO_RATE, device=options.compute.device)
+        seconds = 1e-9 * rate * voxels * sum(settled["iterations"])
         text += f", about {in_time(seconds)} of iterations, by the rate measured now"
     report.notes([text])
 
@@ -272,4 +279,5 @@ def _restorer(
         **method_of(options),
     )
     found = level["saturation"]
-    return TiledLoop(plan, loop, None if found is None else Saturation(**found).level, dark)
+    limit = None if found is None else Saturation(**found).level
+    return TiledLoop(plan, loop, limit, dark, options.compute.device)

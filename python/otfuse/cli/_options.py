@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from otfuse.cli._device import CPU, Compute
 from otfuse.cli._errors import UsageError
 from otfuse.io.zarr_store import is_url, named_zarr
 
@@ -56,6 +57,7 @@ class DeconvolveOptions:
     immersion_index: float | None = None
     voxel: str | None = None
     modality: str | None = None
+    device: str = "auto"
     threads: int | None = None
     max_memory: str | None = None
     dtype: str = "float32"
@@ -64,6 +66,7 @@ class DeconvolveOptions:
     preview: Path | None = None
     local_cluster: int | None = None
     scheduler: str | None = None
+    compute: Compute = CPU  # not typed: what `device` was found to be
 
     def check(self) -> None:
         """Refuse what is wrong whatever the image is."""
@@ -84,6 +87,22 @@ class DeconvolveOptions:
                     "deconvolve: --offset must go with --background auto or --gain, "
                     f"got --background {self.background} too; give one of them"
                 )
+
+    @property
+    def momentum(self) -> str | None:
+        """The acceleration, as the loop names it."""
+        return None if self.acceleration == "none" else self.acceleration
+
+    @property
+    def projector(self) -> str | None:
+        """The back projector, as the loop names it."""
+        matched = self.back_projector == "matched"
+        return None if matched else self.back_projector.replace("-", "_")
+
+    @property
+    def stop_rule(self) -> str | None:
+        """The stop, as the loop names it."""
+        return None if self.stop in (None, "none") else str(self.stop).replace("-", "_")
 
     def settled(self, model: str | None = None) -> DeconvolveOptions:
         """The same with the defaults that depend on other options filled in.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from otfuse.cli._device import free_share
 from otfuse.cli._errors import UsageError
 from otfuse.cli._memory import allowed_memory, too_little
 from otfuse.cli._models import MODELS
@@ -25,8 +26,7 @@ from otfuse.io import RowFile, Stack, read_stack, release_pages, write_rows
 if TYPE_CHECKING:
     from otfuse.tiling import TilePlan
 
-# Of a GPU: bytes for a voxel of a tile where it has no kernels; the share that may be taken.
-_PLAIN, _GPU_SHARE = 400, 0.75
+_PLAIN = 400  # bytes for a voxel of a tile on a GPU that otfuse has no kernels for
 
 
 class Gpu(NamedTuple):
@@ -302,16 +302,13 @@ def _plan_of_tile(
 
 def _gpu_of(network: Any) -> Gpu | None:
     """The GPU that a network is on; None if it is on none."""
-    import torch
-
     from otfuse.functional._devices import has_kernels
     from otfuse.tiling.rln_plan import DEVICE_BYTES
 
     device = next(network.parameters()).device
     if device.type != "cuda":
         return None
-    free, _ = torch.cuda.mem_get_info(device)
-    return Gpu(int(_GPU_SHARE * free), DEVICE_BYTES if has_kernels(device) else _PLAIN)
+    return Gpu(free_share(device), DEVICE_BYTES if has_kernels(device) else _PLAIN)
 
 
 def _allowed(max_memory: str | None) -> int:

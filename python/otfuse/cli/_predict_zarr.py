@@ -20,6 +20,7 @@ from otfuse.cli._predict_planes import plan_plane, report_planes, restore_plane
 from otfuse.cli._predict_volume import check_network, check_views, plan_volume
 from otfuse.cli._report import Report, by_extents, how_many, in_time
 from otfuse.cli._steps import Steps
+from otfuse.cli._volume_bytes import CHUNK, packing_bytes, unpacking_bytes
 from otfuse.cli._volume_place import (
     check_apart,
     counted,
@@ -28,7 +29,7 @@ from otfuse.cli._volume_place import (
     report_outcome,
     store_result,
 )
-from otfuse.cli._volume_settle import CHUNK, COMPRESSION, packing_bytes, unpacking_bytes
+from otfuse.cli._volume_settle import COMPRESSION
 from otfuse.io import Volume, create_volume, open_volume, streamed_percentiles
 
 if TYPE_CHECKING:

@@ -71,6 +71,14 @@ class Progress(Bar):
 
         return show
 
+    def passed(self, label: str) -> None:
+        """The last item is done, of whose iterations nothing was told."""
+        total = self._n_items * self._n_iters
+        self._update(label, self._done, total, divergence="")
+        if self._n_items > 1 and self._line_is_due():
+            left = (time.monotonic() - self._start) * (total / self._done - 1)
+            print(f"{'restored':<12}{label}, {in_time(left)} left", flush=True)
+
     def _line(self, label: str, i: int, n_iters: int, divergence: float) -> str:
         return (
             f"{'iteration':<12}{label + ': ' if label else ''}{i} of {n_iters}, "

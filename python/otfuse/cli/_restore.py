@@ -81,9 +81,12 @@ def restore(job: Job, progress: Progress, peaks: Peaks) -> Iterator[np.ndarray]:
         times = slice(first, min(first + step, nt))
         result = np.empty((times.stop - first, *stack.data.shape[1:]), dtype=np.float32)
         for channel in range(nc):
-            show = progress.item(_label(stack, channel, times), result[:, channel].size)
+            label = _label(stack, channel, times)
+            show = progress.item(label, result[:, channel].size)
             image = stack.data[times, channel]
             result[:, channel] = _restore_one(job, channel, image, show)
+            if job.options.compute.on_gpu:
+                progress.passed(label)
             saturation = levels[channel].saturation
             if saturation is not None:
                 peaks.look(channel, image, result[:, channel], saturation.level)
@@ -108,10 +111,6 @@ def _label(stack: Stack, channel: int, times: slice) -> str:
         last = "" if times.stop == times.start + 1 else f" to {times.stop}"
         parts.append(f"time {times.start + 1}{last} of {nt}")
     return ", ".join(parts)
-
-
-def _acceleration(options: DeconvolveOptions) -> str | None:
-    return None if options.acceleration == "none" else options.acceleration
 
 
 def describe(options: DeconvolveOptions) -> str:
@@ -147,8 +146,8 @@ def plan_one(
         image_shape,
         psf_shape,
         boundary=options.boundary,
-        acceleration=_acceleration(options),
-        back_projector=options.back_projector != "matched",
+        acceleration=options.momentum,
+        back_projector=options.projector is not None,
         tv=options.tv > 0,
         mask=masked,
     )
@@ -164,7 +163,10 @@ def _look_every(image: np.ndarray, psf: np.ndarray, options: DeconvolveOptions) 
 
 def _restore_one(job: Job, channel: int, volumes: np.ndarray, show: Any) -> np.ndarray:
     """Restore (nt, nz, ny, nx), the PSF's rank deciding whether planes belong together."""
+    import torch
+
     from otfuse import richardson_lucy
+    from otfuse.tiling import from_device, to_device
 
     options, psf, level = job.options, job.psfs[channel], job.levels[channel]
     spatial = volumes.shape[-psf.ndim :]
@@ -172,23 +174,26 @@ def _restore_one(job: Job, channel: int, volumes: np.ndarray, show: Any) -> np.n
     image = np.array(volumes, dtype=np.float32, order="C").reshape(-1, *spatial)
     if level.n_negative:
         image = np.maximum(image, 0)
-    mask = None if level.saturation is None else image < np.float32(level.saturation.level)
-    matched = options.back_projector == "matched"
+    device = options.compute.device
+    y = to_device(device, image)
+    h = torch.tensor(psf, dtype=torch.float32, device=y.device)
+    mask = None if level.saturation is None else y < float(np.float32(level.saturation.level))
     restored = richardson_lucy(
-        image,
-        psf,
+        y,
+        h,
         options.iters,
         background=level.background,
         boundary=options.boundary,
-        acceleration=_acceleration(options),
-        back_projector=None if matched else options.back_projector.replace("-", "_"),
+        acceleration=options.momentum,
+        back_projector=options.projector,
         tv=options.tv,
         voxel=job.edges(psf.ndim),
         mask=mask,
-        stop=None if options.stop == "none" else str(options.stop).replace("-", "_"),
+        stop=options.stop_rule,
         gain=level.gain,
         offset=level.offset,
-        callback=show,
+        # A GPU is left alone until it is done: a look would cost it time and memory.
+        callback=None if options.compute.on_gpu else show,
         callback_every=_look_every(image, psf, options),
     )
-    return np.asarray(restored).reshape(volumes.shape)
+    return from_device(device, restored).reshape(volumes.shape)

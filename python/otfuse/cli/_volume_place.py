@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from otfuse.cli._errors import JobError, UsageError
 from otfuse.cli._report import Report
 from otfuse.cli._steps import Steps
-from otfuse.cli._volume_settle import CHUNK, COMPRESSION
+from otfuse.cli._volume_bytes import CHUNK
+from otfuse.cli._volume_settle import COMPRESSION
 from otfuse.io import Volume, convert, open_volume
 from otfuse.io.zarr_store import local_path
 

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,20 +13,15 @@ from otfuse.cli._background import ChannelLevels
 from otfuse.cli._errors import UsageError
 from otfuse.cli._memory import allowed_memory, too_little
 from otfuse.cli._options import DeconvolveOptions, parse_memory, per_channel
-from otfuse.cli._report import Report, number
+from otfuse.cli._report import Report, in_bytes, number
+from otfuse.cli._volume_bytes import TileBytes
 from otfuse.io import Volume
 
 if TYPE_CHECKING:
     from otfuse.jobs.survey import Survey
     from otfuse.tiling import LoopPlan
 
-CHUNK = (1, 1, 64, 128, 128)  # of the result
 COMPRESSION = "blosc-lz4"  # twice as fast as the best one, for a twentieth more bytes
-# Per voxel of a tile besides the loop: its counts in float32, which its result takes the place of,
-# and the counts of the next tile or the result of the last one.
-_HELD = 4 + 4
-# Bytes while they are unpacked, as they are and as stored; and while each thread packs them.
-_UNPACKED, _PACKED = 2, 5
 _PILOT = 30  # iterations for which the tile is chosen that decides how many there will be
 _STEPS_LOG2 = 6  # of memory: the plan does not hang on a few pages more or less
 
@@ -115,17 +108,11 @@ def _level(options: DeconvolveOptions, source: Volume, channel: int, seen: Surve
     return ChannelLevels(seen.smooth, origin, seen.saturation, seen.n_negative, gain, offset)
 
 
-def stop_of(options: DeconvolveOptions) -> str | None:
-    """The stop, as the loop names it."""
-    return None if options.stop == "none" else str(options.stop).replace("-", "_")
-
-
 def method_of(options: DeconvolveOptions) -> dict[str, Any]:
     """Arguments of the loop, of every tile."""
-    matched = options.back_projector == "matched"
     return {
-        "acceleration": None if options.acceleration == "none" else options.acceleration,
-        "back_projector": None if matched else options.back_projector.replace("-", "_"),
+        "acceleration": options.momentum,
+        "back_projector": options.projector,
         "tv": options.tv,
     }
 
@@ -145,80 +132,38 @@ def plan_volume(
     With `rows` results meet in memory and whole rows of tiles are written, not blocks. Those of
     a `pilot` are for finding the number of iterations, which takes more than they do.
     """
-    from otfuse.tiling import count_bytes, plan_loop
+    from otfuse.tiling import plan_loop
 
-    method = method_of(options)
     given = None if options.max_memory is None else parse_memory(options.max_memory)
     allowed = allowed_memory(given)
     if given is None and options.local_cluster:
         allowed //= options.local_cluster
-    count = partial(
-        count_bytes,
-        psf_shape=psfs[0].shape,
-        stop=stop_of(options),
-        acceleration=method["acceleration"],
-        tv=options.tv > 0,
-    )
+    most, compute = _rounded(allowed), options.compute
+    takes = TileBytes(options, source, psfs[0].shape, rows, pilot)
+
+    def cost(box: Sequence[int], tile: Sequence[int]) -> int:
+        return compute.counted(takes.here(box, tile), takes.there(box, tile), most)
+
     try:
         return plan_loop(
             source.shape[2:],
             psfs,
             n_iters,
-            max_bytes=_rounded(allowed),
+            max_bytes=most,
             grid=grid,
-            acceleration=method["acceleration"],
-            back_projector=method["back_projector"] is not None,
+            acceleration=options.momentum,
+            back_projector=options.projector is not None,
             tv=options.tv > 0,
-            extra_bytes=_held_by(source, rows),
-            work_bytes=count if pilot else None,
+            work_bytes=cost,
         )
     except ValueError as error:
+        if compute.on_gpu:
+            raise UsageError(
+                "deconvolve: memory must hold a tile, got "
+                f"{in_bytes(allowed)} here and {in_bytes(compute.free)} on the GPU; give a "
+                "larger --max-memory, a smaller PSF or --device cpu"
+            ) from None
         raise too_little("deconvolve", "a tile", allowed, error) from None
-
-
-def _held_by(source: Volume, rows: bool) -> Callable[[tuple[int, ...]], int]:
-    """What gives the bytes that a job takes besides the loop, from the extents of a tile."""
-    from otfuse.tiling.job_plan import held_bytes
-
-    def held(tile: tuple[int, ...]) -> int:
-        if rows:
-            return held_bytes(tile, shape=source.shape[2:]) + unpacking_bytes(source, tile)
-        return _HELD * prod(tile) + unpacking_bytes(source, tile) + packing_bytes(source)
-
-    return held
-
-
-def unpacking_bytes(source: Volume, tile: Sequence[int]) -> int:
-    """Memory for a moment while a tile (z, y, x) is read."""
-    from otfuse.jobs.heap import CHUNKS_AT_ONCE
-
-    layer = min(source.layer, tile[0]) * prod(tile[1:])
-    chunks = _UNPACKED * CHUNKS_AT_ONCE * prod(source.chunks)
-    return source.dtype.itemsize * (layer + chunks)
-
-
-def packing_bytes(source: Volume) -> int:
-    """Memory while blocks of a result of a source's extents are put together and packed."""
-    from otfuse.jobs.run import THREADS
-
-    return THREADS * _PACKED * 4 * prod(map(min, CHUNK, source.shape))
-
-
-def needed_bytes(
-    options: DeconvolveOptions, source: Volume, plan: LoopPlan, *, rows: bool = False
-) -> int:
-    """Memory of a job besides the program, as its tiles were chosen by."""
-    from otfuse.functional.rl_tile import RichardsonLucyTile
-
-    method, tile = method_of(options), plan.tiles.tile
-    work = RichardsonLucyTile.work_bytes(
-        plan.grid,
-        tile,
-        acceleration=method["acceleration"],
-        back_projector=method["back_projector"] is not None,
-        tv=options.tv > 0,
-    )
-    return work + _held_by(source, rows)(tile)
 
 
 def _rounded(n_bytes: int) -> int:
@@ -245,12 +190,13 @@ def _count(
         source.read((t, channel, *tile.slices)),
         psf,
         options.iters or 1,
-        stop=str(stop_of(options)),
+        stop=str(options.stop_rule),
         saturation=None if level.saturation is None else level.saturation.level,
         background=level.background,
         gain=level.gain,
         offset=level.offset,
         voxel=edges_of(options, voxel),
+        device=options.compute.device,
         **method_of(options),
     )
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ import numpy as np
 
 from otfuse.cli import _arguments as arg
 from otfuse.cli import _background, _optics, _psf_input, _restore
-from otfuse.cli._errors import UsageError
-from otfuse.cli._memory import check_memory, job_memory
-from otfuse.cli._options import DeconvolveOptions, located, parse_memory
+from otfuse.cli._deconvolve_plan import plan_whole
+from otfuse.cli._device import find_compute, report_compute
+from otfuse.cli._options import DeconvolveOptions, located
 from otfuse.cli._progress import Progress
-from otfuse.cli._report import Report, by_extents, in_bytes, in_time, number
+from otfuse.cli._report import Report, by_extents, in_time, number
 from otfuse.cli._volume_preview import check_previews, preview_paths, preview_title
 from otfuse.io import Stack, Written, check_target, provenance, read_stack, write_stack
 from otfuse.io.zarr_store import is_zarr, named_zarr
@@ -58,6 +58,7 @@ def deconvolve_command(
     compression: arg.Compression = None,
     preview: arg.Preview = None,
     overwrite: arg.Overwrite = False,
+    device: arg.Device = "auto",
     threads: arg.Threads = None,
     max_memory: arg.MaxMemory = None,
     local_cluster: arg.LocalCluster = None,
@@ -81,6 +82,7 @@ def run_deconvolution(options: DeconvolveOptions) -> None:
     """
     started, report = time.monotonic(), Report()
     options.check()
+    options = replace(options, compute=find_compute("deconvolve", options.device))
     if named_zarr(options.output):
         from otfuse.cli._deconvolve_volume import deconvolve_volume
 
@@ -94,6 +96,7 @@ def run_deconvolution(options: DeconvolveOptions) -> None:
     stack = read_stack(options.image, axes=options.axes, mmap=True)
     _check_targets(options, stack)
     report_image(stack, report)
+    report_compute(options.compute, report)
     optics = _optics.choose_optics(options, stack)
     modelled = not options.psf and stack.data.shape[2] > 1
     options = options.settled(optics.modality if modelled else None)
@@ -106,12 +109,14 @@ def run_deconvolution(options: DeconvolveOptions) -> None:
     psfs = _psf_input.prepare_psfs(options, stack, optics, report)
     _optics.warn_of_sampling(optics, stack, report)
     _background.report_levels(levels, options, stack, report)
-    if not _plan(options, stack, psfs, levels, report):
+    whole = plan_whole(options, stack, psfs, levels, report)
+    if whole is None:
         from otfuse.cli._deconvolve_rows import deconvolve_rows
 
         del stack, levels, psfs  # the file's pages count as memory while they are mapped
         deconvolve_rows(options, introduced=True)
         return
+    options = whole
     record = _record(options, stack, optics, psfs, levels)
     loop_started = time.monotonic()
     peaks = _restore.Peaks()
@@ -164,48 +169,6 @@ def set_threads(n: int | None) -> None:
         torch.set_num_threads(n)
 
 
-def _plan(
-    options: DeconvolveOptions,
-    stack: Stack,
-    psfs: list[np.ndarray],
-    levels: list[_background.ChannelLevels],
-    report: Report,
-) -> bool:
-    """Print what the job takes; False if that is too much and tiles may be less.
-
-    Raises
-    ------
-    UsageError  if it is too much and cannot be cut into tiles.
-    """
-    from otfuse.cli._deconvolve_volume import can_be_cut
-
-    masked = any(level.saturation for level in levels)
-    plans = [
-        _restore.plan_one(options, stack.spatial_shape[-psf.ndim :], psf.shape, masked)
-        for psf in psfs
-    ]
-    largest = max(plans, key=lambda plan: plan.work_bytes)
-    need = job_memory(largest.work_bytes, stack, options.dtype, masked, options.preview is not None)
-    iters = options.iters or 0
-    seconds = sum(plan.seconds_per_iteration for plan in plans) * iters * len(stack.data)
-    most = "" if options.stop == "none" else "at most "
-    report.row(
-        "plan",
-        f"{most}{iters} iterations, {_restore.describe(options)}, {options.boundary} edges, grid "
-        f"{by_extents(tuple(largest.grid))}, {in_bytes(need.total)}, {most or 'about '}"
-        f"{in_time(seconds)}",
-    )
-    given = None if options.max_memory is None else parse_memory(options.max_memory)
-    try:
-        check_memory(need, given)
-    except UsageError:
-        if not can_be_cut(options):
-            raise
-        report.notes(["that is more than it may take: in tiles"])
-        return False
-    return True
-
-
 def _record(
     options: DeconvolveOptions,
     stack: Stack,
@@ -214,7 +177,11 @@ def _record(
     levels: list[_background.ChannelLevels],
 ) -> dict[str, Any]:
     """Provenance: what was asked for, and what came of `auto` and of the file's metadata."""
-    typed = {key: value for key, value in asdict(options).items() if value not in (None, [])}
+    typed = {
+        key: value
+        for key, value in asdict(options).items()
+        if value not in (None, []) and key != "compute"
+    }
     for level in levels:
         level.background = float(level.background)
     return provenance(
@@ -227,6 +194,7 @@ def _record(
         },
         options=typed,
         optics=asdict(optics),
+        device=options.compute.kind,
         channels=[
             {"name": stack.channel_label(channel), **asdict(level)}
             for channel, level in enumerate(levels)

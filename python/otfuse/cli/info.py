@@ -11,7 +11,9 @@ from typer import Option
 
 from otfuse.cli import _arguments as arg
 from otfuse.cli import _optics
-from otfuse.cli._memory import allowed_memory, job_memory
+from otfuse.cli._deconvolve_plan import takes_whole
+from otfuse.cli._device import foreseen_compute
+from otfuse.cli._memory import allowed_memory
 from otfuse.cli._models import find_model
 from otfuse.cli._options import DeconvolveOptions
 from otfuse.cli._psf_model import NEEDED, model_shape
@@ -31,15 +33,20 @@ def info_command(
     file: arg.Source,
     axes: arg.Axes = None,
     model: Model = None,
+    device: arg.Device = "auto",
 ) -> None:
     """Print axes, dtype, voxel size and optics, and the memory and time of a deconvolution.
 
-    With `--model`, also the tiles, memory and time that a network would take here.
+    With `--model`, also the tiles, memory and time that a network would take here. A GPU of
+    `--device` need not be here: its memory is counted, its time unknown.
     """
+    compute = foreseen_compute("info", device)
     if model is not None:
         find_model("info", model)
     stack, report = open_volume(file, axes=axes), Report()
-    options = DeconvolveOptions(image=Path(file), output=Path(file), axes=axes)
+    options = DeconvolveOptions(
+        image=Path(file), output=Path(file), axes=axes, iters=_ITERATIONS, compute=compute
+    )
     report_file(stack, report)
     optics = _optics.choose_optics(options, stack)
     _optics.report_voxel(optics, report)
@@ -47,7 +54,7 @@ def info_command(
         report.row("time step", f"{stack.time_step:g} s")
     _report_optics(optics, stack, report)
     _report_provenance(stack, report)
-    _report_cost(optics, stack, report)
+    _report_cost(options.settled(), optics, stack, report)
     if model is not None:
         from otfuse.cli._projection import report_projection
 
@@ -86,24 +93,30 @@ def _report_provenance(stack: Stack, report: Report) -> None:
         report.row("made by", f"otfuse {record.get('version')} {command}, {record.get('time')}")
 
 
-def _report_cost(optics: _optics.JobOptics, stack: Stack, report: Report) -> None:
+def _report_cost(
+    options: DeconvolveOptions, optics: _optics.JobOptics, stack: Stack, report: Report
+) -> None:
     """Memory and time of the default deconvolution with the PSF that it would use."""
-    from otfuse import measure_rate, plan
+    from otfuse.tiling import measure_rate
 
     shape, assumed = _psf_shape(optics, stack)
-    image = stack.spatial_shape[-len(shape) :]
-    job = plan(image, stack.data.dtype, shape, n_iters=_ITERATIONS, rate=measure_rate())
-    need = job_memory(job.parts["iterations"], stack, "float32", masked=False, shown=False)
-    nt, nc = stack.data.shape[:2]
-    seconds = (job.seconds or 0.0) * nt * nc
+    compute, shapes = options.compute, [shape] * stack.data.shape[1]
+    there = not compute.on_gpu or compute.free > 0
+    rate = measure_rate(device=compute.device) if there else None
+    whole = takes_whole(options, stack, shapes, masked=False, rate=rate)
+    time = "an unknown time" if whole.seconds is None else in_time(whole.seconds)
     report.row(
         "deconvolve",
-        f"about {in_bytes(need.total)} and {in_time(seconds)} for {_ITERATIONS} iterations of the "
-        f"default kind, with {assumed} PSF of {by_extents(shape)}; grid {by_extents(job.grid)}",
+        f"about {whole.memory} and {time} for {_ITERATIONS} iterations of the default kind, with "
+        f"{assumed} PSF of {by_extents(shape)}; grid {by_extents(whole.grid)}",
     )
     allowed = allowed_memory(None)
-    if need.total > allowed:
+    if whole.here.total > allowed:
         report.notes([f"that is more than the {in_bytes(allowed)} it may take here: in tiles"])
+    if not there:
+        report.notes([f"there is no {compute.device} here to measure the time on"])
+    elif whole.there > compute.free:
+        report.notes([f"that is more than {in_bytes(compute.free)} of the GPU: in tiles"])
     missing = optics.missing(flat=stack.data.shape[2] == 1)
     if missing:
         report.notes([f"it needs {', '.join(missing)}, or a PSF file with --psf"])

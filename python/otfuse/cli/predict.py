@@ -14,6 +14,7 @@ import numpy as np
 from typer import Option
 
 from otfuse.cli import _arguments as arg
+from otfuse.cli._device import choose_device
 from otfuse.cli._errors import UsageError
 from otfuse.cli._models import MODELS, find_model, resolve
 from otfuse.cli._options import located
@@ -62,7 +63,6 @@ SecondView = Annotated[
         help="The other view, for a network of two: registered, and of the first one's extents.",
     ),
 ]
-Device = Annotated[str, Option(metavar="auto|cpu|cuda", help="Where to compute.")]
 Verbose = Annotated[bool, Option("--verbose", help="Also measure how much tiles show.")]
 
 
@@ -78,7 +78,7 @@ def predict_command(
     stitch: Stitch = None,
     second_view: SecondView = None,
     axes: arg.Axes = None,
-    device: Device = "auto",
+    device: arg.Device = "auto",
     dtype: arg.Dtype = "float32",
     compression: arg.Compression = None,
     overwrite: arg.Overwrite = False,
@@ -176,25 +176,6 @@ def load_network(options: PredictOptions, report: Report) -> Any:
     device = choose_device("predict", options.device)
     report.row("network", f"{options.model}, {count} weights from {options.weights}, on {device}")
     return network.to(device).eval()
-
-
-def choose_device(command: str, name: str) -> Any:
-    """The device of a name; "auto" is a GPU where there is one.
-
-    Raises
-    ------
-    UsageError  if the name is none, or there is no such device here.
-    """
-    import torch
-
-    available = torch.cuda.is_available()
-    if name == "auto":
-        return torch.device("cuda" if available else "cpu")
-    if name.partition(":")[0] not in ("cpu", "cuda"):
-        raise UsageError(f"{command}: --device must be auto, cpu or cuda, got {name}")
-    if name.startswith("cuda") and not available:
-        raise UsageError(f"{command}: --device must be there, got {name}, and no GPU was found")
-    return torch.device(name)
 
 
 def make_record(options: PredictOptions, stack: Stack) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 from typer import Argument, Option
 
 from otfuse.cli import _arguments as arg
+from otfuse.cli._device import choose_device
 from otfuse.cli._errors import UsageError
 from otfuse.cli._models import MODELS, find_model, resolve
 from otfuse.cli._report import Report, by_extents, in_time
 from otfuse.cli._steps import Steps
 from otfuse.cli._train_options import TrainOptions, read_psf, sampling
-from otfuse.cli.predict import Device, choose_device
 
 _DATA, _NET, _LOOP = "Data", "Network and loss", "Training"
 
@@ -117,7 +117,7 @@ def train_command(
     precision: Precision = "auto",
     seed: Seed = 0,
     resume: Resume = False,
-    device: Device = "auto",
+    device: arg.Device = "auto",
     threads: arg.Threads = None,
 ) -> None:
     """Train a network on paired TIFFs, or on simulated specimens seen through your PSF.

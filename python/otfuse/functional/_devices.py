@@ -20,6 +20,11 @@ def has_kernels(device: torch.device) -> bool:
     return ops.has_kernels(device)
 
 
+def gpu_count() -> int:
+    """GPUs that the core computes on."""
+    return ops.gpu_count()
+
+
 def spread(
     restore: Callable[..., Any],
     image: Any,

@@ -26,6 +26,7 @@ from otfuse.ops.rln import RlnWalk, rln, rln_bytes, rln_strips
 from otfuse.ops.spectral_mix import spectral_mix, spectral_mix_factors, spectral_mix_symbol
 from otfuse.ops.system import (
     clear_cache,
+    gpu_count,
     has_kernels,
     next_fast_extent,
     simd_level,
@@ -42,6 +43,7 @@ __all__ = [
     "engine_grid",
     "fft_convolve",
     "fft_convolve_add",
+    "gpu_count",
     "has_kernels",
     "make_otf",
     "next_fast_extent",

@@ -16,6 +16,13 @@ def has_kernels(device: torch.device) -> bool:
     return device.type == "cpu" or (device.type == "cuda" and _C.cuda is not None)
 
 
+def gpu_count() -> int:
+    """GPUs that torch and the core both find; 0 where the core was built without CUDA."""
+    if _C.cuda is None or not torch.cuda.is_available():
+        return 0
+    return min(torch.cuda.device_count(), int(_C.cuda.device_count()))
+
+
 def next_fast_extent(n: int) -> int:
     """The extent of at least `n` that the engine transforms at the least cost."""
     return _C.next_fast_extent(n)

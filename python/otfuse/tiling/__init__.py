@@ -3,7 +3,14 @@
 
 from otfuse.tiling.blend import WINDOWS, Blend, blend, map_tiles
 from otfuse.tiling.budget import plan_within
-from otfuse.tiling.device import restore_on_device, shuttle_to, stream_through
+from otfuse.tiling.device import (
+    from_device,
+    pinned_bytes,
+    restore_on_device,
+    shuttle_to,
+    stream_through,
+    to_device,
+)
 from otfuse.tiling.job_plan import measure_rate
 from otfuse.tiling.loop_plan import LoopPlan, plan_loop
 from otfuse.tiling.plan import Tile, TilePlan, cut, plan_tiles
@@ -33,10 +40,12 @@ __all__ = [
     "count_bytes",
     "count_iterations",
     "cut",
+    "from_device",
     "in_turns",
     "map_tiles",
     "measure_rate",
     "observed_mean",
+    "pinned_bytes",
     "plan_loop",
     "plan_pilot",
     "plan_tiles",
@@ -50,4 +59,5 @@ __all__ = [
     "stream_through",
     "stream_tiles",
     "tile_around",
+    "to_device",
 ]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -149,6 +150,26 @@ def shuttle_to(device: str) -> Shuttle | None:
     """What carries tiles to a device; None where they are at hand: on the CPU nothing is copied."""
     place = torch.device(device)
     return Shuttle(Cuda(place)) if place.type == "cuda" else None
+
+
+def to_device(device: str, array: np.ndarray) -> Tensor:
+    """A float32 array where a device computes; on the CPU the array itself."""
+    shuttle = shuttle_to(device)
+    if shuttle is None:
+        return torch.from_numpy(array)
+    (there,) = shuttle.take(shuttle.send(array))
+    return there
+
+
+def from_device(device: str, result: Tensor) -> np.ndarray:
+    """What a device computed, once it is here."""
+    shuttle = shuttle_to(device)
+    return result.numpy() if shuttle is None else shuttle.fetch(shuttle.give(result))
+
+
+def pinned_bytes(shape: Sequence[int]) -> int:
+    """Memory of the host that a buffer takes: torch makes it a power of two, and keeps it."""
+    return 1 << (4 * math.prod(shape) - 1).bit_length()
 
 
 def restore_on_device(

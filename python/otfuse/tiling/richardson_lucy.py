@@ -16,7 +16,7 @@ from otfuse import _checks
 from otfuse.functional._arrays import to_tensor
 from otfuse.functional.rl_tile import RichardsonLucyTile
 from otfuse.tiling.device import shuttle_to, stream_through
-from otfuse.tiling.job_plan import held_bytes
+from otfuse.tiling.job_plan import held_bytes, on_device
 from otfuse.tiling.loop_plan import LoopPlan, plan_loop
 from otfuse.tiling.plan import Tile
 from otfuse.tiling.shared import count_iterations, observed_mean, plan_pilot, tile_around
@@ -167,9 +167,10 @@ def richardson_lucy(
         "acceleration": acceleration,
         "back_projector": back_projector is not None,
         "tv": tv > 0,
+        "device": kind,
     }
     pilot = None
-    if stop is not None and max_bytes is not None and kind == "cpu":
+    if stop is not None and max_bytes is not None:
         pilot = plan_pilot(shape[-ndim:], kernel, max_bytes=max_bytes, stop=stop, **method)
     plan = plan_loop(
         shape[-ndim:],
@@ -178,8 +179,7 @@ def richardson_lucy(
         max_bytes=max_bytes,
         grid=grid,
         **method,
-        device=kind,
-        extra_bytes=_on_device if kind == "cuda" else partial(held_bytes, shape=shape[-ndim:]),
+        extra_bytes=on_device if kind == "cuda" else partial(held_bytes, shape=shape[-ndim:]),
     )
     result = np.empty(shape, np.float32) if out is None else out
     dark = 0.0 if offset is None else float(offset)
@@ -208,6 +208,7 @@ def richardson_lucy(
                 "gain": gain,
                 "offset": zero,
                 "saturation": saturation,
+                "device": device,
             }
             if pilot is not None:
                 ends = zip(brightest.start, brightest.stop, strict=True)
@@ -255,11 +256,6 @@ def restore_image(
         write,
         window="smooth",
     )
-
-
-def _on_device(tile: Sequence[int]) -> int:
-    """Memory of a device besides the work: the image, the next one, and the last result."""
-    return 12 * math.prod(tile)
 
 
 def _write_rows(out: Any, index: tuple[int, ...], row: int, block: np.ndarray) -> None:

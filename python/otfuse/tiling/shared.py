@@ -9,8 +9,11 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import torch
 
 from otfuse.functional import plan_richardson_lucy, richardson_lucy
+from otfuse.functional._arrays import to_tensor
+from otfuse.tiling.device import to_device
 from otfuse.tiling.loop_plan import plan_loop
 from otfuse.tiling.plan import Tile, TilePlan
 
@@ -78,7 +81,7 @@ def plan_pilot(
         As for `plan_loop`.
     stop : str
     **method
-        `acceleration`, `back_projector` and `tv`, as for `plan_loop`.
+        `acceleration`, `back_projector`, `tv` and `device`, as for `plan_loop`.
 
     Raises
     ------
@@ -104,6 +107,7 @@ def count_iterations(
     *,
     stop: str,
     saturation: float | None = None,
+    device: str = "cpu",
     **settings: Any,
 ) -> int:
     """After how many iterations a tile's run ends, for all others to do as many.
@@ -118,6 +122,8 @@ def count_iterations(
     stop : {"idiv", "held_out"}
     saturation : float, optional
         Voxels at or above it are left out.
+    device : str
+        Where it runs.
     **settings
         Further arguments of `otfuse.richardson_lucy`.
     """
@@ -127,7 +133,10 @@ def count_iterations(
         nonlocal done
         done = i
 
-    image = np.maximum(counts, 0).astype(np.float32)
+    image = to_device(device, np.maximum(counts, 0).astype(np.float32))
+    kernel = to_tensor("count_iterations", "psf", psf).to(image.device)
     mask = None if saturation is None else image < saturation
-    richardson_lucy(image, psf, n_iters, mask=mask, stop=stop, callback=look, **settings)
+    richardson_lucy(image, kernel, n_iters, mask=mask, stop=stop, callback=look, **settings)
+    if image.is_cuda:
+        torch.cuda.empty_cache()  # what tiles take comes in other sizes
     return done

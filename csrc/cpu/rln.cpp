@@ -25,8 +25,9 @@ namespace {
 // servers share.
 constexpr int64_t kCacheFloats = (int64_t(12) << 20) / sizeof(float);
 // Rows at half resolution: by how many the last stage lags behind the first, and what a
-// strip has at least, three of its rows being kept for the next.
-constexpr int64_t kMostLag = 8, kLeastRows = 6, kLeastRowsOfThread = 3;
+// strip has at least, three of its rows being kept for the next. Wide planes do with so
+// few: more would not stay in the cache, which costs more than what is kept.
+constexpr int64_t kMostLag = 8, kLeastRows = 4, kLeastRowsOfThread = 2;
 
 // Planes kept of each stage; in pairs, as the schedule of RlnJob reads them. `strip` is
 // the height of strips at half resolution.

@@ -34,6 +34,13 @@ def test_every_command_has_help(command: str, run: CommandLine) -> None:
     assert outcome.code == 0 and f"otfuse {command}" in outcome.out
 
 
+def test_help_joins_the_lines_of_a_paragraph(run: CommandLine) -> None:
+    lines = [line.strip() for line in run("train", "--help").out.splitlines()]
+    (first,) = (i for i, line in enumerate(lines) if line.startswith("Size, steps, batch"))
+    paragraph = lines[first : lines.index("", first)]
+    assert min(map(len, paragraph[:-1])) > 60
+
+
 def test_nothing_asked_for_is_help_and_bad_arguments(run: CommandLine) -> None:
     outcome = run()
     assert outcome.code == 2 and "deconvolve" in outcome.out
@@ -131,6 +138,10 @@ def test_rows_wrap_on_a_terminal(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > 2 and max(map(len, lines)) <= 100
     assert all(line.startswith(" " * 12) for line in lines[1:])
+    monkeypatch.setenv("COLUMNS", "60")
+    Report().row("label", "word " * 60)
+    lines = capsys.readouterr().out.splitlines()
+    assert 50 < max(map(len, lines)) <= 60
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,16 @@ def test_arguments(
     run.deconvolve(image, "--psf", psf, *words).failed(2, *texts)
 
 
+@pytest.mark.parametrize("name", ["image.tif", "psf.tif"])
+def test_what_is_read_is_never_replaced(
+    name: str, run: CommandLine, image: Path, psf: Path, tmp_path: Path
+) -> None:
+    before = (tmp_path / name).read_bytes()
+    outcome = run.deconvolve(image, "--psf", psf, "--overwrite", out=name)
+    outcome.failed(2, "--output must lie apart from what is read", name)
+    assert (tmp_path / name).read_bytes() == before
+
+
 def test_output_must_be_a_tiff(run: CommandLine, image: Path, psf: Path) -> None:
     outcome = run.deconvolve(image, "--psf", psf, out="out.png")
     outcome.failed(2, "--output must end in .tif")
@@ -284,7 +294,7 @@ def test_missing_sheet(run: CommandLine, image: Path) -> None:
         ("--wavelength", "0.5,0.6", ["one value or one per channel, got 2 for 1 channels"]),
         ("--voxel", "300,100,100", ["--voxel must be in micrometres"]),
         ("--voxel", "0.1,0.1", ["--voxel must be Z,Y,X, got '0.1,0.1'"]),
-        ("--voxel", "0.3;0.1;0.1", ["--voxel must be a number, or several"]),
+        ("--voxel", "0.3;0.1;0.1", ["--voxel must be a number of 0 or more, or several"]),
         ("--voxel", "0,0.1,0.1", ["--voxel must be in micrometres"]),
         ("--immersion-index", "-1", ["--immersion-index must be positive"]),
     ],

@@ -249,9 +249,28 @@ def test_a_background_that_eats_the_image_is_warned_of(
 ) -> None:
     image = save(tmp_path / "image.tif", counts((1, 1, 5, 12, 14)))
     outcome = run.deconvolve(image, "--psf", psf, "--background", "500")
-    assert outcome.code == 0 and "5th percentile" in outcome.out
-    outcome = run.deconvolve(image, "--psf", psf, "--background", "50", "--overwrite")
-    assert "warning" not in outcome.out
+    assert outcome.code == 0 and "the background (500) lies above the median" in outcome.out
+    outcome = run.deconvolve(image, "--psf", psf, "--offset", "300", "--overwrite")
+    assert "the offset (300) lies above the median" in outcome.out
+
+
+@pytest.mark.parametrize("words", [(), ("--background", "50"), ("--background", "100")])
+def test_a_right_background_is_not_warned_of(
+    words: tuple[str, ...], run: CommandLine, psf: Path, tmp_path: Path
+) -> None:
+    """Though noise takes voxels below it."""
+    image = save(tmp_path / "image.tif", counts((1, 1, 5, 12, 14)))
+    assert "warning" not in run.deconvolve(image, "--psf", psf, *words).out
+
+
+def test_truth_values_are_counts(run: CommandLine, psf: Path, tmp_path: Path) -> None:
+    mask = counts((1, 1, 1, 12, 14))[0, 0, 0] > 150
+    for name, pixels in (("mask.tif", mask), ("counts.tif", mask.astype(np.uint8))):
+        tifffile.imwrite(tmp_path / name, pixels)
+        outcome = run.deconvolve(tmp_path / name, "--psf", psf, out=f"of-{name}")
+        assert outcome.code == 0, outcome.err
+    of_mask, of_counts = (read_stack(tmp_path / f"of-{n}.tif").data for n in ("mask", "counts"))
+    np.testing.assert_array_equal(of_mask, of_counts)
 
 
 def test_psf_from_the_optics(run: CommandLine, tmp_path: Path) -> None:
@@ -326,14 +345,6 @@ def test_preview(run: CommandLine, psf: Path, tmp_path: Path) -> None:
     run.deconvolve(image, "--psf", psf, "--preview", tmp_path / "look.png", out="n.tif").failed(
         2, "output exists", "look-c1.png"
     )
-
-
-def test_a_result_may_replace_its_image(run: CommandLine, psf: Path, tmp_path: Path) -> None:
-    data = counts((1, 1, 5, 12, 14))
-    image = save(tmp_path / "out.tif", data)
-    assert run.deconvolve(image, "--psf", psf, "--overwrite").code == 0
-    result = read_stack(tmp_path / "out.tif").data
-    assert result.shape == data.shape and not np.array_equal(result, data)
 
 
 def test_threads_change_nothing(

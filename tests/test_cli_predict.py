@@ -132,6 +132,7 @@ def test_released_weights(predict: Predict, rng: np.random.Generator) -> None:
     ("words", "text"),
     [
         (("--tile", "32", "--overlap", "64"), "--tile must exceed --overlap"),
+        (("--tile", "128"), "got tile 128 and overlap 216; give both"),
         (("--tile", "64", "--overlap", "-4"), "--overlap"),
         (("--tile", "34", "--overlap", "32"), "tile must exceed overlap by at least 4"),
         (("--tile", "12", "--overlap", "0"), "at least 16 pixels"),
@@ -154,13 +155,14 @@ def test_bad_options(
 
 def test_bad_input(predict: Predict, rng: np.random.Generator) -> None:
     small = save(predict.folder / "small.tif", spots(rng, 1, 1, 1, 15, 40))
-    predict.run(small).failed(2, "at least 16 pixels", "15 x 40")
+    predict.run(small).failed(2, "at least 16 pixels along y and x, got 15 x 40\n")
     bad = spots(rng, 1, 1, 2, 16, 16)
     bad[0, 0, 1, 3, 4] = np.nan
     image = save(predict.folder / "nan.tif", bad)
     predict.run(image).failed(2, "must be finite", "plane 2")
     good = save(predict.folder / "in.tif", spots(rng, 1, 1, 1, 16, 16))
     predict.run(good, out="out.png").failed(2, "--output must end in .tif")
+    predict.run(good, "--overwrite", out="in.tif").failed(2, "lie apart from what is read")
     predict.weights.write_bytes(predict.weights.read_bytes()[:1000])
     predict.run(good).failed(2, "complete safetensors file")
     predict.weights.unlink()

@@ -151,6 +151,8 @@ REFUSED = [
     ([*OPTICS, *GRID, "--voxel", "0.2,0,0.1"], "voxel must be three positive lengths"),
     ([*OPTICS, *GRID, "--voxel", "0.2,0.1"], "--voxel must be three numbers"),
     ([*OPTICS, *GRID, "--shape", "7,15,1.5"], "--shape must be three whole numbers"),
+    ([*OPTICS, *GRID, "--shape", "7,15,nan"], "--shape must be three whole numbers"),
+    ([*OPTICS, *GRID, "--shape", "99999,99999,99999"], "memory must hold the model of 99999 x"),
     ([*OPTICS, *GRID, "--depth", 5], "depth must come with sample_index"),
     (OPTICS, "--shape Z,Y,X or --image IMAGE must be given"),
     ([*OPTICS, "--shape", "3,9,9"], "must be given --voxel"),

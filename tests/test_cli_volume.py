@@ -21,6 +21,7 @@ from otfuse.cli import _volume_settle
 from otfuse.io import create_volume, open_volume
 from otfuse.io.camera import dark_levels
 from otfuse.jobs import Ledger, job_folder
+from volumes import fill
 
 pytest.importorskip("zarr")
 PSF = lopsided_psf((9, 10, 11))
@@ -166,12 +167,22 @@ def test_rejects(volumes: Volumes, words: tuple[str, ...], match: str) -> None:
     assert not (volumes.folder / "out.zarr").exists()
 
 
+def test_saturated_voxels_are_told(volumes: Volumes) -> None:
+    data = volumes.prepare((1, 1, 4, 20, 24))
+    data[0, 0, 1, 3, 4:9] = 65535
+    place, chunks = volumes.folder / "in.zarr", (1, 1, 4, 20, 24)
+    fill(place, data, like=None, voxel=VOXEL, chunks=chunks, overwrite=True)
+    done = volumes.run()
+    assert done.code == 0 and "saturated   5 voxels at 65535 (0.26%), masked" in done.out
+    assert "saturated  " not in volumes.run("--no-mask-saturated", "--overwrite").out
+
+
 def test_never_removes_the_image(volumes: Volumes) -> None:
     data = volumes.prepare((1, 1, 6, 20, 20))
     for out in ("in.zarr", "in.zarr/0/x.zarr"):
         outcome = volumes.run("--overwrite", out=out)
         assert outcome.code == 2
-        assert "--output must lie apart from the image" in outcome.err
+        assert "--output must lie apart from what is read" in outcome.err
     np.testing.assert_array_equal(open_volume(volumes.folder / "in.zarr").read(), data)
 
 

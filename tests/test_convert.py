@@ -227,6 +227,13 @@ def test_a_target_that_tells_no_format(run: CommandLine, image: tuple[Path, np.n
     assert not (run.folder / "out").exists()
 
 
+def test_a_target_that_is_the_source(run: CommandLine, image: tuple[Path, np.ndarray]) -> None:
+    source, before = image[0], image[0].read_bytes()
+    outcome = run("convert", source, source, "--overwrite")
+    outcome.failed(2, "OUT must lie apart from what is read")
+    assert source.read_bytes() == before
+
+
 def test_targets_that_exist(run: CommandLine, image: tuple[Path, np.ndarray]) -> None:
     source, data = image
     target = run.folder / "a.zarr"

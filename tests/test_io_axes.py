@@ -19,6 +19,7 @@ from otfuse.io.axes import interpret_axes, to_tczyx
         ("QYX", (1, 5, 6), "-YX"),
         ("CYXS", (2, 5, 6, 1), "CYX-"),
         ("PZYX", (1, 4, 5, 6), "-ZYX"),
+        ("XYX", (1, 1, 1), "-YX"),
     ],
 )
 def test_labels_are_believed(file_axes: str, shape: tuple[int, ...], expected: str) -> None:

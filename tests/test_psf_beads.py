@@ -172,6 +172,9 @@ def test_command_without_a_voxel_size(tmp_path, capsys):
     ("words", "message"),
     [
         (["--na", "1.2"], "--from-beads must be given without --image and without optics"),
+        (["--depth", "3"], "--from-beads must be given without --image and without optics"),
+        (["--vectorial"], "--from-beads must be given without --image and without optics"),
+        (["--pinhole", "0"], "--from-beads must be given without --image and without optics"),
         (["--shape", "99,9,9"], "shape must be 3 positive extents within the stack's"),
         (["--voxel", "0.1,0.1"], "--voxel must be three numbers"),
     ],

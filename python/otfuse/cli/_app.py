@@ -32,8 +32,14 @@ def build_app(words: Sequence[str]) -> typer.Typer:
     for name in [wanted] if wanted in COMMANDS else COMMANDS:
         spelled = name.replace("-", "_")
         module = import_module(f"otfuse.cli.{spelled}")
-        app.command(name)(getattr(module, f"{spelled}_command"))
+        command = getattr(module, f"{spelled}_command")
+        app.command(name, help=_joined(command.__doc__))(command)
     return app
+
+
+def _joined(text: str) -> str:
+    """Paragraphs without the breaks between their lines, which typer would keep."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def _print_version(wanted: bool) -> None:

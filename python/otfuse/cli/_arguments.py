@@ -53,7 +53,12 @@ ImmersionIndex = Annotated[
 Voxel = Annotated[str | None, Option(metavar="Z,Y,X", help="Voxel size.", rich_help_panel=_OPTICS)]
 Modality = Annotated[
     Literal["widefield", "confocal", "spinningdisk", "twophoton", "lightsheet"] | None,
-    Option(help="Kind of microscope.", rich_help_panel=_OPTICS),
+    Option(
+        metavar="KIND",
+        help="Kind of microscope: widefield, confocal, spinningdisk, twophoton or lightsheet; "
+        "widefield if the file does not say.",
+        rich_help_panel=_OPTICS,
+    ),
 ]
 ExcitationWavelength = Annotated[
     str | None,
@@ -112,7 +117,12 @@ Acceleration = Annotated[
 ]
 BackProjector = Annotated[
     Literal["matched", "wiener-butterworth", "wiener", "butterworth", "gaussian"],
-    Option(help="All but the first need 1 to 3 iterations.", rich_help_panel=_RUN),
+    Option(
+        metavar="NAME",
+        help="matched, or one that needs 1 to 3 iterations: wiener-butterworth, wiener, "
+        "butterworth, gaussian.",
+        rich_help_panel=_RUN,
+    ),
 ]
 Tv = Annotated[
     float,
@@ -124,7 +134,12 @@ Tv = Annotated[
 ]
 Stop = Annotated[
     Literal["none", "idiv", "held-out", "gradient-consensus"] | None,
-    Option(help="What ends the run; held-out where --gain is known.", rich_help_panel=_RUN),
+    Option(
+        metavar="RULE",
+        help="What ends the run: none, idiv, held-out or gradient-consensus; held-out where --gain "
+        "and --offset are given, else none.",
+        rich_help_panel=_RUN,
+    ),
 ]
 Gain = Annotated[
     str | None,
@@ -153,7 +168,11 @@ Dtype = Annotated[
 ]
 Compression = Annotated[
     Literal["blosc-zstd", "blosc-lz4", "zstd", "gzip", "none"] | None,
-    Option(help="Of an OME-Zarr; by default blosc-lz4.", rich_help_panel=_OUT),
+    Option(
+        metavar="CODEC",
+        help="Of an OME-Zarr: blosc-zstd, blosc-lz4 (unless told), zstd, gzip or none.",
+        rich_help_panel=_OUT,
+    ),
 ]
 Preview = Annotated[
     Path | None,
@@ -165,10 +184,13 @@ Overwrite = Annotated[
 Device = Annotated[
     str, Option(metavar="auto|cpu|cuda", help="Where to compute.", rich_help_panel=_OUT)
 ]
-Threads = Annotated[int | None, Option(metavar="N", help="CPU threads.", rich_help_panel=_OUT)]
+Threads = Annotated[
+    int | None,
+    Option(metavar="N", help="CPU threads; one per core unless told.", rich_help_panel=_OUT),
+]
 MaxMemory = Annotated[
     str | None,
-    Option(metavar="8GB", help="Default: 3/4 of what is free.", rich_help_panel=_OUT),
+    Option(metavar="8GB", help="3/4 of what is free unless told.", rich_help_panel=_OUT),
 ]
 LocalCluster = Annotated[
     int | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -96,7 +97,7 @@ def _clipped(volumes: np.ndarray, n_negative: int) -> Iterator[np.ndarray]:
 def report_levels(
     levels: list[ChannelLevels], options: DeconvolveOptions, stack: Stack, report: Report
 ) -> None:
-    """Print background and saturation of each channel, and warn where they are doubtful."""
+    """Print background and saturation of each channel, and warn of much saturation."""
     many = len(levels) > 1
     for channel, level in enumerate(levels):
         name = f"{stack.channel_label(channel)}: " if many else ""
@@ -109,7 +110,12 @@ def report_levels(
     if options.mask_saturated:
         report.row("saturated", *_saturation_lines(levels, stack))
     for channel, level in enumerate(levels):
-        _warn(level, channel, stack, report)
+        share = _saturated_share(level, stack)
+        if share > _MUCH_SATURATED:
+            report.warn(
+                f"{share:.1%} of the voxels{_of(stack, channel)} are saturated: what they held "
+                "cannot be restored; if they are not, give --no-mask-saturated"
+            )
 
 
 def _saturation_lines(levels: list[ChannelLevels], stack: Stack) -> list[str]:
@@ -117,7 +123,7 @@ def _saturation_lines(levels: list[ChannelLevels], stack: Stack) -> list[str]:
     for channel, level in enumerate(levels):
         if level.saturation is None:
             continue
-        share = level.saturation.count / stack.data[:, channel].size
+        share = _saturated_share(level, stack)
         name = f"{stack.channel_label(channel)}: " if len(levels) > 1 else ""
         lines.append(
             f"{name}{level.saturation.count} voxels at {level.saturation.level:g} ({share:.2%}), "
@@ -126,17 +132,30 @@ def _saturation_lines(levels: list[ChannelLevels], stack: Stack) -> list[str]:
     return lines or ["none found"]
 
 
-def _warn(level: ChannelLevels, channel: int, stack: Stack, report: Report) -> None:
-    volumes = stack.data[:, channel]
-    dark = percentile(volumes, 5)
-    name = f" of {stack.channel_label(channel)}" if stack.data.shape[1] > 1 else ""
-    if level.background > dark:
-        report.warn(
-            f"the background{name} ({number(level.background)}) lies above the 5th percentile of "
-            f"the image ({number(dark)}): dim structures may vanish; --background sets another"
-        )
-    if level.saturation and level.saturation.count > _MUCH_SATURATED * volumes.size:
-        report.warn(
-            f"{level.saturation.count / volumes.size:.1%} of the voxels{name} are saturated: what "
-            "they held cannot be restored; if they are not, give --no-mask-saturated"
-        )
+def _saturated_share(level: ChannelLevels, stack: Stack) -> float:
+    """Of the voxels of a channel."""
+    nt, _, *extents = stack.data.shape
+    return 0.0 if level.saturation is None else level.saturation.count / (nt * prod(extents))
+
+
+def _of(stack: Stack, channel: int) -> str:
+    return f" of {stack.channel_label(channel)}" if stack.data.shape[1] > 1 else ""
+
+
+def warn_of_levels(
+    levels: list[ChannelLevels], options: DeconvolveOptions, stack: Stack, report: Report
+) -> None:
+    """Warn where a level that was typed lies above what half of the voxels hold.
+
+    Noise alone takes voxels below a level that is right, but not most of them.
+    """
+    typed = [options.background != "auto", options.offset is not None]
+    for channel, level in enumerate(levels if any(typed) else []):
+        middle = percentile(stack.data[:, channel], 50)
+        values = ("background", level.background), ("offset", level.offset or 0.0)
+        for (name, value), told in zip(values, typed, strict=True):
+            if told and value > middle:
+                report.warn(
+                    f"the {name}{_of(stack, channel)} ({number(value)}) lies above the median of "
+                    f"the image ({number(middle)}): dim structures vanish; look at --{name}"
+                )

@@ -20,7 +20,6 @@ from otfuse.cli._restore import describe
 from otfuse.cli._steps import Steps
 from otfuse.cli._volume_bytes import CHUNK, TileBytes
 from otfuse.cli._volume_place import (
-    check_apart,
     counted,
     find_job,
     place_of,
@@ -62,7 +61,6 @@ def deconvolve_volume(options: DeconvolveOptions) -> None:
 
     started, report = time.monotonic(), Report()
     options, source, optics, psfs, record = prepare(options, report)
-    check_apart("deconvolve", options.image, options.output)
     with only_run(options.output) as lock:
         work, ledger = find_job(options)
         if ledger is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from otfuse.cli._device import CPU, Compute
 from otfuse.cli._errors import UsageError
-from otfuse.io.zarr_store import is_url, named_zarr
+from otfuse.io.zarr_store import is_url, local_path, named_zarr
 
 _ITERS, _ITERS_UNMATCHED, _MOST_UNMATCHED = 30, 2, 5
 # Of stacks whose PSF is that of a model: haze from all planes takes long to go, a focused laser
@@ -78,6 +78,7 @@ class DeconvolveOptions:
         if self.preview is not None and self.preview.suffix.lower() != ".png":
             raise UsageError(f"deconvolve: --preview must end in .png, got {self.preview}")
         check_output("deconvolve", self.output)
+        check_apart("deconvolve", self.output, self.image, *self.psf)
         check_of_zarr("deconvolve", self.output, self.compression)
         check_workers("deconvolve", self.output, self.local_cluster, self.scheduler)
         if self.background != "auto":
@@ -134,6 +135,23 @@ def check_output(command: str, output: Path | str, argument: str = "--output") -
         raise UsageError(
             f"{command}: {argument} must end in .tif, .tiff, .ome.tif or .zarr, got {output}"
         )
+
+
+def check_apart(
+    command: str, output: Path | str, *sources: Path | str, argument: str = "--output"
+) -> None:
+    """Refuse to write where something to be read lies: it would be replaced, or removed."""
+    there = local_path(output)
+    for source in sources:
+        here = local_path(source)
+        if here is None or there is None:
+            continue
+        a, b = here.resolve(), there.resolve()
+        if a == b or a in b.parents or b in a.parents:
+            raise UsageError(
+                f"{command}: {argument} must lie apart from what is read, got {output} for "
+                f"{source}; choose another name"
+            )
 
 
 def check_of_zarr(command: str, output: Path, compression: str | None) -> None:
@@ -213,7 +231,8 @@ def parse_numbers(text: str, option: str) -> tuple[float, ...]:
         values = ()
     if not values or not all(math.isfinite(value) and value >= 0 for value in values):
         raise UsageError(
-            f"deconvolve: {option} must be a number, or several separated by commas, got {text!r}"
+            f"deconvolve: {option} must be a number of 0 or more, or several separated by commas, "
+            f"got {text!r}"
         )
     return values
 

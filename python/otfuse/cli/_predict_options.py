@@ -8,7 +8,13 @@ from pathlib import Path
 
 from otfuse.cli._errors import UsageError
 from otfuse.cli._models import Model, find_model
-from otfuse.cli._options import check_of_zarr, check_output, check_workers, parse_memory
+from otfuse.cli._options import (
+    check_apart,
+    check_of_zarr,
+    check_output,
+    check_workers,
+    parse_memory,
+)
 
 
 @dataclass
@@ -64,7 +70,7 @@ class PredictOptions:
         if self.overlap < 0 or (self.tile <= self.overlap and not planned):
             raise UsageError(
                 f"predict: --tile must exceed --overlap, and that be at least 0, got tile "
-                f"{self.tile} and overlap {self.overlap}"
+                f"{self.tile or 'none'} and overlap {self.overlap}; give both"
             )
         if self.normalize == "tile" and self.tile == 0:
             raise UsageError(
@@ -74,5 +80,8 @@ class PredictOptions:
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"predict: --threads must be at least 1, got {self.threads}")
         check_output("predict", self.output)
+        check_apart("predict", self.output, self.image)
+        if self.second_view is not None:
+            check_apart("predict", self.output, self.second_view)
         check_of_zarr("predict", self.output, self.compression)
         check_workers("predict", self.output, self.local_cluster, self.scheduler)

@@ -88,9 +88,10 @@ def plan_plane(
     from otfuse.tiling.mrbcr_plan import MULTIPLE, SMALLEST, margin_of, plan_mrbcr
 
     if min(extents) < SMALLEST or 0 < tile < SMALLEST:
+        chosen = f" and tiles of {tile}" if tile else ""
         raise UsageError(
             f"{command}: image and --tile must have at least {SMALLEST} pixels along y and x, got "
-            f"{by_extents(tuple(extents))} and {tile}"
+            f"{by_extents(tuple(extents))}{chosen}"
         )
     memory = memory_of(network)
     if tile == 0:

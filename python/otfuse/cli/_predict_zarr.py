@@ -22,7 +22,6 @@ from otfuse.cli._report import Report, by_extents, how_many, in_time
 from otfuse.cli._steps import Steps
 from otfuse.cli._volume_bytes import CHUNK, packing_bytes, unpacking_bytes
 from otfuse.cli._volume_place import (
-    check_apart,
     counted,
     find_job,
     place_of,
@@ -130,7 +129,6 @@ def predict_zarr(options: PredictOptions) -> None:
 
     started, report = time.monotonic(), Report()
     _check(options)
-    check_apart("predict", options.image, options.output)
     share_heap()
     source = open_volume(options.image, axes=options.axes)
     report_image(source, report)

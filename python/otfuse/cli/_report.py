@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import textwrap
 
@@ -38,11 +39,16 @@ class Report:
         if not self._shown:
             return
         # Piped, a row is a line, which programs can cut; on a terminal, long rows wrap.
-        width = _WIDTH - _LABEL if sys.stdout.isatty() else 10_000
+        width = _terminal_width() - _LABEL if sys.stdout.isatty() else 10_000
         lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
         for i, line in enumerate(lines):
             head = f"{label if i == 0 else '':<{_LABEL}}"
             print(f"{colour}{head}{line}{colour and chr(27) + '[0m'}", flush=True)
+
+
+def _terminal_width() -> int:
+    """Columns to write on; a narrow terminal gets the texts in a narrow column."""
+    return max(2 * _LABEL, min(_WIDTH, shutil.get_terminal_size().columns))
 
 
 def by_extents(shape: tuple[int, ...]) -> str:

@@ -35,9 +35,9 @@ class Steps(Bar):
         label = f"{self._what} {self._done}/{self._total}{', ' + text if text else ''}"
         self._update(label, self._done, self._total)
         if self._line_is_due():
-            new = self._done - self._before
-            left = (time.monotonic() - self._start) / new * (self._total - self._done)
-            print(f"{'progress':<12}{label}, {in_time(left)} left", flush=True)
+            new, ahead = self._done - self._before, self._total - self._done
+            left = (time.monotonic() - self._start) / new * ahead
+            print(f"{'progress':<12}{label}" + f", {in_time(left)} left" * (ahead > 0), flush=True)
 
     def reach(self, done: int, total: int) -> None:
         """Tell how many steps of how many are done, where that shows only on the way."""

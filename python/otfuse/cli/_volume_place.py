@@ -8,31 +8,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otfuse.cli._errors import JobError, UsageError
+from otfuse.cli._errors import JobError
 from otfuse.cli._report import Report
 from otfuse.cli._steps import Steps
 from otfuse.cli._volume_bytes import CHUNK
 from otfuse.cli._volume_settle import COMPRESSION
 from otfuse.io import Volume, convert, open_volume
-from otfuse.io.zarr_store import local_path
 
 if TYPE_CHECKING:
     from otfuse.jobs import Job, Ledger, Outcome
 
 ENOUGH = 128 << 20  # bytes to turn results into integers with
-
-
-def check_apart(command: str, image: Path | str, output: Path) -> None:
-    """Refuse to write where the image lies: beginning a job anew removes what is there."""
-    folder = local_path(image)
-    if folder is None:
-        return
-    here, there = folder.resolve(), output.resolve()
-    if here == there or here in there.parents or there in here.parents:
-        raise UsageError(
-            f"{command}: --output must lie apart from the image, got {output} for {image}; "
-            "choose another name"
-        )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from otfuse.cli._background import ChannelLevels
+from otfuse.cli._background import ChannelLevels, report_levels
 from otfuse.cli._errors import UsageError
 from otfuse.cli._memory import allowed_memory, too_little
 from otfuse.cli._options import DeconvolveOptions, parse_memory, per_channel
@@ -52,9 +52,7 @@ def settle(
         levels.append(level)
         means.append(max(seen.mean() - (level.offset or 0.0), 0.0))
         brightest.append(list(seen.brightest))
-        name = f"{source.channel_label(channel)}: " if source.shape[1] > 1 else ""
-        text = f"{name}{number(level.background)} ({level.source})"
-        report.row("background" if channel == 0 else "", text)
+    report_levels(levels, options, source, report)
     give_back()
     iterations = [options.iters or 1] * len(psfs)
     if options.stop != "none":

@@ -12,7 +12,7 @@ from typer import Argument, Option
 from otfuse.cli import _arguments as arg
 from otfuse.cli._errors import UsageError
 from otfuse.cli._memory import allowed_memory
-from otfuse.cli._options import check_output, parse_memory
+from otfuse.cli._options import check_apart, check_output, parse_memory
 from otfuse.cli._report import Report, by_extents, in_bytes, in_time
 from otfuse.cli._steps import Steps
 from otfuse.io import Volume, convert, open_volume, provenance
@@ -21,7 +21,7 @@ from otfuse.io.zarr_store import named_zarr
 _ENOUGH = 2**30  # more memory than this gains nothing
 
 Target = Annotated[str, Argument(metavar="OUT", help="Its name says what: .zarr, .tif, .ome.tif.")]
-Voxel = Annotated[str | None, Option(metavar="Z,Y,X", help="Voxel size, where IN has none.")]
+Voxel = Annotated[str | None, Option(metavar="Z,Y,X", help="Voxel size, whatever IMAGE says.")]
 Chunks = Annotated[
     str | None, Option(metavar="[T,C,]Z,Y,X", help="Of an OME-Zarr; 64,256,256 unless told.")
 ]
@@ -29,7 +29,8 @@ Shards = Annotated[
     str | None, Option(metavar="[T,C,]Z,Y,X", help="Files of several chunks, in version 0.5.")
 ]
 Compression = Annotated[
-    Literal["blosc-zstd", "blosc-lz4", "zstd", "gzip", "none"], Option(help="Of an OME-Zarr.")
+    Literal["blosc-zstd", "blosc-lz4", "zstd", "gzip", "none"],
+    Option(metavar="CODEC", help="Of an OME-Zarr: blosc-zstd, blosc-lz4, zstd, gzip or none."),
 ]
 Version = Annotated[Literal["0.5", "0.4"], Option("--ome-zarr", help="Version to be written.")]
 Dtype = Annotated[
@@ -56,6 +57,7 @@ def convert_command(
     """Convert a TIFF to OME-Zarr with its pyramid, or back, within the memory allowed."""
     started, report = time.monotonic(), Report()
     check_output("convert", target, "OUT")
+    check_apart("convert", target, source, argument="OUT")
     cells, blocks = _five("--chunks", chunks), _five("--shards", shards)
     memory = allowed_memory(None if max_memory is None else parse_memory(max_memory, "convert"))
     if memory <= 0:

@@ -109,6 +109,7 @@ def run_deconvolution(options: DeconvolveOptions) -> None:
     psfs = _psf_input.prepare_psfs(options, stack, optics, report)
     _optics.warn_of_sampling(optics, stack, report)
     _background.report_levels(levels, options, stack, report)
+    _background.warn_of_levels(levels, options, stack, report)
     whole = plan_whole(options, stack, psfs, levels, report)
     if whole is None:
         from otfuse.cli._deconvolve_rows import deconvolve_rows

@@ -29,23 +29,34 @@ Weights = Annotated[
     Path, Option(metavar="PATH", help="A .safetensors file, or a TensorFlow checkpoint.")
 ]
 ModelName = Annotated[str, Option(metavar="|".join(MODELS), help="Kind of network.")]
-Tile = Annotated[int | None, Option(metavar="N", help="Pixels along a tile's edge.")]
-Overlap = Annotated[int | None, Option(metavar="N", help="Pixels that neighbours share.")]
+Tile = Annotated[
+    int | None,
+    Option(metavar="N", help="Pixels along a tile's edge; as many as memory allows unless told."),
+]
+Overlap = Annotated[
+    int | None,
+    Option(
+        metavar="N",
+        help="Pixels that neighbours share; unless told "
+        f"{', '.join(f'{model.overlap} for {name}' for name, model in MODELS.items())}.",
+    ),
+]
 Normalize = Annotated[
     str | None,
     Option(
         metavar="image|percentile|tile",
         help="What becomes 0 and 1: lowest and highest value of each image, its percentiles 0.1 "
         "and 99.9 (of a volume: 0.01 and 99.5), or lowest and highest of each tile, as the authors "
-        "of m-rBCR do.",
+        "of m-rBCR do. Unless told "
+        f"{', '.join(f'{model.normalizations[0]} for {name}' for name, model in MODELS.items())}.",
     ),
 ]
 Stitch = Annotated[
     str | None,
     Option(
         metavar="linear|published",
-        help="How tiles of volumes are put together: blended, with the volume's scale, or as the "
-        "authors of RLN do, each with its own.",
+        help="How tiles of volumes are put together: blended, with the volume's scale (unless "
+        "told), or as the authors of RLN do, each with its own.",
     ),
 ]
 Scale = Annotated[

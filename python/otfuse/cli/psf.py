@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,13 +14,15 @@ from typer import Option
 from otfuse.cli import _arguments as arg
 from otfuse.cli._beads import write_bead_psf
 from otfuse.cli._errors import UsageError
+from otfuse.cli._memory import allowed_memory
 from otfuse.cli._psf_model import NEEDED, finest_voxel, make_psf, model_shape
-from otfuse.cli._report import Report, by_extents
+from otfuse.cli._report import Report, by_extents, in_bytes
 from otfuse.io import Stack, check_target, provenance, read_stack, write_stack
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_MODEL_BYTES = 20  # for a voxel of a PSF that is made, 14 to 19 measured
 _EXTENT, _OPTICS, _BEADS = "Extent", "Optics (micrometres)", "Measurement"
 _OPTIONS = {
     "na": "--na",
@@ -124,7 +127,11 @@ def psf_command(
         raise UsageError(f"psf: --output must end in .tif or .tiff, got {output}")
     check_target(output, overwrite=overwrite)
     if from_beads is not None:
-        if image or na or wavelength or modality:
+        optics = (
+            image, na, wavelength, immersion_index, modality, excitation_wavelength, pinhole,
+            sheet_thickness, sample_index, coverslip,
+        )  # fmt: skip
+        if vectorial or depth or any(value is not None for value in optics):
             raise UsageError("psf: --from-beads must be given without --image and without optics")
         size = None if voxel is None else _triple("--voxel", voxel)
         extents = None if shape is None else _whole(shape)
@@ -152,6 +159,12 @@ def _write_model(
 ) -> None:
     _complete(recipe, stack)
     extents = _extents(recipe, shape, stack)
+    need, free = _MODEL_BYTES * prod(extents), allowed_memory(None)
+    if need > free:
+        raise UsageError(
+            f"psf: memory must hold the model of {by_extents(extents)} voxels, which takes "
+            f"{in_bytes(need)}, got {in_bytes(free)}; give a smaller --shape"
+        )
     kind = recipe.modality or "widefield"
     psf, cautions = make_psf(kind, extents, _known(recipe.voxel), vars(recipe))
     report = Report()
@@ -173,7 +186,7 @@ def _triple(option: str, text: str) -> tuple[float, float, float]:
 
 def _whole(shape: str) -> tuple[int, ...]:
     extents = _triple("--shape", shape)
-    if any(n < 1 or n != int(n) for n in extents):
+    if not all(n >= 1 and n.is_integer() for n in extents):
         raise UsageError(f"psf: --shape must be three whole numbers above 0, got {shape}")
     return tuple(int(n) for n in extents)
 

@@ -39,8 +39,9 @@ def interpret_axes(
     if override is not None:
         return _overridden(file_axes, shape, override)
     axes = "".join(
-        "-" if extent == 1 and letter not in "YX" else letter
-        for letter, extent in zip(file_axes, shape, strict=True)
+        # tifffile calls the first axis of a single voxel X, as the last one.
+        "-" if extent == 1 and (letter not in "YX" or letter in file_axes[i + 1 :]) else letter
+        for i, (letter, extent) in enumerate(zip(file_axes, shape, strict=True))
     )
     _refuse_colour(axes, file_axes, shape)
     unlabelled = [letter for letter in axes if letter in _UNLABELLED]

@@ -47,7 +47,8 @@ def percentile(volumes: np.ndarray, percent: float) -> float:
         plane = volumes[index].reshape(-1)
         samples.append(plane[phase::step])
         phase = (phase - plane.size) % step
-    return float(np.percentile(np.concatenate(samples), percent))
+    # As floats: of truth values it takes no differences.
+    return float(np.percentile(np.concatenate(samples).astype(np.float64, copy=False), percent))
 
 
 def find_saturation(volumes: np.ndarray) -> Saturation | None:

@@ -113,7 +113,11 @@ Iters = Annotated[
 ]
 Acceleration = Annotated[
     Literal["shb", "biggs", "none"] | None,
-    Option(help="With momentum (shb unless told), or plain.", rich_help_panel=_RUN),
+    Option(
+        metavar="NAME",
+        help="With momentum, shb (unless told) or biggs, or plain, none.",
+        rich_help_panel=_RUN,
+    ),
 ]
 BackProjector = Annotated[
     Literal["matched", "wiener-butterworth", "wiener", "butterworth", "gaussian"],
@@ -147,7 +151,11 @@ Gain = Annotated[
 ]
 Boundary = Annotated[
     Literal["extended", "reflect", "circular"],
-    Option(help="What lies beyond the edges.", rich_help_panel=_RUN),
+    Option(
+        metavar="KIND",
+        help="What lies beyond the edges: extended, reflect or circular.",
+        rich_help_panel=_RUN,
+    ),
 ]
 Background = Annotated[
     str,

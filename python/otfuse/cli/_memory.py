@@ -115,7 +115,7 @@ def too_little(command: str, work: str, allowed: int, why: object = None) -> Usa
     reason = "" if why is None else f" ({why})"
     return UsageError(
         f"{command}: memory must hold {work} besides the program itself, {in_bytes(resident())}, "
-        f"got {in_bytes(allowed)} for it{reason}; give a larger --max-memory"
+        f"got {in_bytes(max(0, allowed))} for it{reason}; give a larger --max-memory"
     )
 
 

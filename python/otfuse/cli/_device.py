@@ -21,10 +21,16 @@ class Compute(NamedTuple):
         `cpu`, or `cuda` with or without a number.
     free : int
         Bytes that the work may take of a GPU's memory.
+    name : str
+        Of the GPU.
+    away : bool
+        Whether it is none of this machine's.
     """
 
     device: str = "cpu"
     free: int = 0
+    name: str = ""
+    away: bool = False
 
     @property
     def kind(self) -> str:
@@ -35,6 +41,11 @@ class Compute(NamedTuple):
     def on_gpu(self) -> bool:
         """Whether that is none of the host's processors."""
         return self.kind == "cuda"
+
+    @property
+    def here(self) -> str:
+        """The device for what is computed before workers are."""
+        return "cpu" if self.away else self.device
 
     def counted(self, here: int, there: int, allowed: int) -> int:
         """Bytes `here`, or `there` where those weigh more.
@@ -71,7 +82,7 @@ def choose_device(command: str, name: str, *, kernels: bool = False) -> Any:
     count, known = _gpus()
     if name == "auto":
         return torch.device("cuda" if (known if kernels else count) else "cpu")
-    if number >= count:
+    if (number or 0) >= count:
         there = f"{count} GPUs were" if count > 1 else "1 GPU was" if count else "no GPU was"
         raise UsageError(f"{command}: --device must be there, got {name}, and {there} found")
     if kernels and not known:
@@ -82,12 +93,12 @@ def choose_device(command: str, name: str, *, kernels: bool = False) -> Any:
     return torch.device(name)
 
 
-def _number(command: str, name: str) -> int:
-    """Of a GPU; 0 where there is none in the name."""
+def _number(command: str, name: str) -> int | None:
+    """Of a GPU; None where there is none in the name."""
     found = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", name)
     if found is None:
         raise UsageError(f"{command}: --device must be auto, cpu or cuda, got {name}")
-    return int(found[1] or 0)
+    return None if found[1] is None else int(found[1])
 
 
 def _gpus() -> tuple[int, int]:
@@ -107,17 +118,67 @@ def free_share(device: Any) -> int:
     return int(_SHARE_OF_FREE * free)
 
 
-def find_compute(command: str, name: str) -> Compute:
-    """Where a job of Richardson-Lucy computes.
+def find_compute(command: str, name: str, workers: int = 1) -> Compute:
+    """Where a job of Richardson-Lucy computes, on this machine.
+
+    Parameters
+    ----------
+    command, name
+        As for `choose_device`.
+    workers : int
+        Processes that share the GPUs.
 
     Raises
     ------
     UsageError  as `choose_device`.
     """
+    import torch
+
     device = choose_device(command, name, kernels=True)
     if device.type == "cpu":
         return CPU
-    return Compute(str(device), free_share(device))
+    free, title = free_share(device), torch.cuda.get_device_name(device)
+    if workers > 1:
+        _, count = _gpus()
+        free = min(free_share(torch.device("cuda", i)) for i in range(count))
+        free //= -(-workers // count)
+    return Compute(str(device), free, title)
+
+
+def compute_of(command: str, options: Any) -> Compute:
+    """Where the job of a command computes: here, or where its workers are.
+
+    Parameters
+    ----------
+    command : str
+    options : DeconvolveOptions
+        Checked.
+
+    Raises
+    ------
+    UsageError  as `choose_device`, of all workers.
+    """
+    name, address = options.device, options.scheduler
+    if (options.local_cluster or address) and _number(command, name) is not None:
+        raise UsageError(
+            f"{command}: --device must be without a number with --local-cluster or --scheduler, "
+            f"got {name}; each worker has a GPU of its own"
+        )
+    if address is None or name == "cpu":
+        return find_compute(command, name, options.local_cluster or 1)
+    from otfuse.jobs import cluster
+
+    with cluster.scheduler(address) as client:
+        free = cluster.free_on_gpus(client)
+    without = free.count(0)
+    if not without:
+        return Compute("cuda", int(_SHARE_OF_FREE * min(free)), f"{len(free)} workers'", True)
+    if name == "auto":
+        return CPU
+    raise UsageError(
+        f"{command}: --device must be there for every worker, got {name}, and {without} of "
+        f"{len(free)} have no GPU that otfuse was built for"
+    )
 
 
 def foreseen_compute(command: str, name: str) -> Compute:
@@ -128,17 +189,15 @@ def foreseen_compute(command: str, name: str) -> Compute:
     UsageError  if the name is none.
     """
     number, (_, known) = _number(command, name), _gpus()
-    here = name in ("auto", "cpu") or number < known
+    here = name in ("auto", "cpu") or (number or 0) < known
     return find_compute(command, name) if here else Compute(name)
 
 
 def report_compute(compute: Compute, report: Report) -> None:
     """Print where it is computed, and why not on a GPU that is there."""
-    import torch
-
     if compute.on_gpu:
-        name = torch.cuda.get_device_name(torch.device(compute.device))
-        report.row("device", f"{compute.device}: {name}, {in_bytes(compute.free)} of its memory")
+        memory = in_bytes(compute.free)
+        report.row("device", f"{compute.device}: {compute.name}, {memory} of its memory")
         return
     report.row("device", "cpu")
     count, known = _gpus()

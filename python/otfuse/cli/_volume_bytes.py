@@ -40,22 +40,33 @@ class TileBytes:
     rows: bool = False
     pilot: bool = False
 
+    @property
+    def device(self) -> str:
+        """Where the work is done."""
+        compute = self.options.compute
+        return compute.here if self.pilot else compute.device
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the work takes a GPU's memory."""
+        return self.device != "cpu"
+
     def here(self, box: Sequence[int], tile: Sequence[int]) -> int:
         """Of the machine's memory."""
-        work = 0 if self.options.compute.on_gpu else self._work(box, tile)
+        work = 0 if self.on_gpu else self._work(box, tile)
         return work + self._held(tile) + unpacking_bytes(self.source, tile)
 
     def there(self, box: Sequence[int], tile: Sequence[int]) -> int:
         """Of a GPU's memory; 0 on the CPU."""
         from otfuse.tiling.job_plan import on_device
 
-        return self._work(box, tile) + on_device(tile) if self.options.compute.on_gpu else 0
+        return self._work(box, tile) + on_device(tile) if self.on_gpu else 0
 
     def _work(self, box: Sequence[int], tile: Sequence[int]) -> int:
         from otfuse.functional.rl_tile import RichardsonLucyTile
         from otfuse.tiling import count_bytes
 
-        options, device = self.options, self.options.compute.kind
+        options, device = self.options, self.device.partition(":")[0]
         if self.pilot:
             return count_bytes(
                 box,
@@ -81,7 +92,7 @@ class TileBytes:
         from otfuse.tiling import pinned_bytes
         from otfuse.tiling.job_plan import held_bytes
 
-        on_gpu, pinned, counts = self.options.compute.on_gpu, pinned_bytes(tile), 4 * prod(tile)
+        on_gpu, pinned, counts = self.on_gpu, pinned_bytes(tile), 4 * prod(tile)
         if self.rows:  # on a GPU both ways of two tiles, in place of one tile's counts
             held = held_bytes(tile, shape=self.source.shape[2:])
             return held - counts + 4 * pinned if on_gpu else held

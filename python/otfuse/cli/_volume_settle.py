@@ -194,7 +194,7 @@ def _count(
         gain=level.gain,
         offset=level.offset,
         voxel=edges_of(options, voxel),
-        device=options.compute.device,
+        device=options.compute.here,
         **method_of(options),
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 from otfuse.cli import _arguments as arg
 from otfuse.cli import _background, _optics, _psf_input, _restore
 from otfuse.cli._deconvolve_plan import plan_whole
-from otfuse.cli._device import find_compute, report_compute
+from otfuse.cli._device import compute_of, report_compute
 from otfuse.cli._options import DeconvolveOptions, located
 from otfuse.cli._progress import Progress
 from otfuse.cli._report import Report, by_extents, in_time, number
@@ -82,7 +82,7 @@ def run_deconvolution(options: DeconvolveOptions) -> None:
     """
     started, report = time.monotonic(), Report()
     options.check()
-    options = replace(options, compute=find_compute("deconvolve", options.device))
+    options = replace(options, compute=compute_of("deconvolve", options))
     if named_zarr(options.output):
         from otfuse.cli._deconvolve_volume import deconvolve_volume
 

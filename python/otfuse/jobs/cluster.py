@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -17,6 +19,7 @@ from otfuse.jobs.heap import share_heap
 from otfuse.jobs.ledger import Block
 from otfuse.jobs.run import THREADS, Workplace
 from otfuse.jobs.tasks import Failure, Job, TileId
+from otfuse.tiling import gpu_here
 
 # A tile is given up when so many workers have died of it.
 _DEATHS = 5
@@ -39,6 +42,26 @@ class _Install(WorkerPlugin):
 
     def teardown(self, worker: Worker) -> None:
         _PAYLOADS.pop(self.name, None)
+
+
+class _OwnGpu(WorkerPlugin):
+    """Has each of a machine's workers see one GPU, by turns, before it looks for any."""
+
+    def __init__(self, gpus: list[str]) -> None:
+        self._gpus = gpus
+
+    def setup(self, worker: Worker) -> None:
+        own = self._gpus[int(worker.name) % len(self._gpus)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = own
+
+
+def _visible_gpus() -> list[str]:
+    """Those of this process, as workers can be told of them."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return (named.split(",") if named else [str(i) for i in range(count)])[:count]
 
 
 class _Remote:
@@ -64,7 +87,9 @@ def _job(name: str) -> Job:
 
 @contextmanager
 def local_cluster(n_workers: int, memory: int | None = None) -> Iterator[Client]:
-    """Processes of this machine; a nanny replaces those that die.
+    """Processes of this machine, each with a GPU of its own where there are so many.
+
+    A nanny replaces those that die.
 
     Parameters
     ----------
@@ -82,6 +107,9 @@ def local_cluster(n_workers: int, memory: int | None = None) -> Iterator[Client]
         ) as cluster,
         Client(cluster) as client,
     ):
+        gpus = _visible_gpus()
+        if gpus:
+            client.register_plugin(_OwnGpu(gpus))
         yield client
 
 
@@ -97,6 +125,17 @@ def scheduler(address: str) -> Iterator[Client]:
     where = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
     with Client(**where) as client:
         yield client
+
+
+def free_on_gpus(client: Client) -> list[int]:
+    """Bytes free for each worker on its GPU, shared with others or not; 0 where it has none.
+
+    Waits for a first worker.
+    """
+    client.submit(gpu_here, pure=False).result()  # a cluster may grow with what is asked of it
+    found = list(client.run(gpu_here).values())
+    workers = Counter(gpu.name for gpu in found if gpu is not None)
+    return [0 if gpu is None else gpu.free // workers[gpu.name] for gpu in found]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from otfuse.tiling.blend import WINDOWS, Blend, blend, map_tiles
 from otfuse.tiling.budget import plan_within
 from otfuse.tiling.device import (
     from_device,
+    gpu_here,
     pinned_bytes,
     restore_on_device,
     shuttle_to,
@@ -41,6 +42,7 @@ __all__ = [
     "count_iterations",
     "cut",
     "from_device",
+    "gpu_here",
     "in_turns",
     "map_tiles",
     "measure_rate",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from otfuse.functional._devices import gpu_count
 from otfuse.tiling.plan import Tile, TilePlan
 from otfuse.tiling.stream import Rows, in_turns
 
@@ -165,6 +167,29 @@ def from_device(device: str, result: Tensor) -> np.ndarray:
     """What a device computed, once it is here."""
     shuttle = shuttle_to(device)
     return result.numpy() if shuttle is None else shuttle.fetch(shuttle.give(result))
+
+
+class Gpu(NamedTuple):
+    """The GPU that a process computes on.
+
+    Attributes
+    ----------
+    name : str
+        Nobody else's.
+    free : int
+        Bytes.
+    """
+
+    name: str
+    free: int
+
+
+def gpu_here() -> Gpu | None:
+    """That of this process; None where there is none, or none that the core was built for."""
+    if gpu_count() == 0:
+        return None
+    name = f"{socket.gethostname()} {torch.cuda.get_device_properties(0).uuid}"
+    return Gpu(name, torch.cuda.mem_get_info(0)[0])
 
 
 def pinned_bytes(shape: Sequence[int]) -> int:

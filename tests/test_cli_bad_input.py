@@ -165,6 +165,11 @@ def test_memory_over_the_limit(run: CommandLine, image: Path, psf: Path) -> None
     assert "plan " in outcome.out
 
 
+def test_memory_that_the_program_takes_alone(run: CommandLine, image: Path, psf: Path) -> None:
+    words = ["--psf", psf, "--acceleration", "biggs", "--max-memory", "50MB"]
+    run.deconvolve(image, *words).failed(2, "memory must hold whole images", "got 0 kB for it")
+
+
 def test_memory_over_what_is_free(
     run: CommandLine, image: Path, psf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

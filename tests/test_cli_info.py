@@ -16,7 +16,7 @@ import torch
 from cli_helpers import CommandLine, counts, lopsided_psf, save
 from conftest import SHARED
 from otfuse.cli import _memory, _progress
-from otfuse.cli._memory import batch_length, check_memory, free_memory, job_memory
+from otfuse.cli._memory import allowed_for, batch_length, check_memory, free_memory, job_memory
 from otfuse.cli._progress import Progress
 from otfuse.io import Optics, Stack
 
@@ -116,6 +116,15 @@ def test_memory_of_a_job_grows_with_what_is_asked() -> None:
     assert job_memory(1000, stack, "float32", masked=False, shown=True).total == plain + 960
     assert job_memory(1000, stack, "uint16", masked=False, shown=False).total > plain
     check_memory(job_memory(1000, stack, "float32", False, False), plain)
+
+
+def test_local_workers_share_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_memory, "free_memory", lambda: 8_000_000)
+    monkeypatch.setattr(_memory, "resident", lambda: 10**9)
+    assert allowed_for("predict", None) == allowed_for("predict", None, 1) == 6_000_000
+    assert allowed_for("predict", None, 4) == 1_500_000
+    # What is typed counts for each of them, the program included.
+    assert allowed_for("predict", "2GB", 4) == allowed_for("predict", "2GB") == 970_000_000
 
 
 def test_2d_images_go_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,13 @@ def test_released_weights(predict: Predict, rng: np.random.Generator) -> None:
     assert "236630 weights" in done.out
 
 
+def test_channels_are_told_apart(predict: Predict, rng: np.random.Generator) -> None:
+    stack, names = spots(rng, 1, 2, 1, 16, 16), ("DAPI", "GFP")
+    image = save(predict.folder / "in.ome.tif", stack, channel_names=names)
+    done = predict.run(image, out="out.ome.tif")
+    assert all(f"{name}: highest value" in done.out for name in names), done.out
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [

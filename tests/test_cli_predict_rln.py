@@ -183,6 +183,14 @@ def test_memory_decides_the_tiles(predict: Predict, rng: np.random.Generator) ->
     assert computed < 1.25 * 200 * 1024 * 1024
 
 
+def test_local_workers_share_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    from otfuse.cli._predict_volume import plan_volume
+
+    monkeypatch.setattr("otfuse.cli._memory.free_memory", lambda: 20 << 30)
+    assert len(plan_volume((200, 1024, 1024))) == 1
+    assert len(plan_volume((200, 1024, 1024), workers=8)) > 1
+
+
 def test_memory_of_the_gpu_decides_too() -> None:
     from otfuse.cli._errors import UsageError
     from otfuse.cli._predict_volume import Gpu, plan_volume
@@ -261,7 +269,7 @@ def test_rejects_other_views(predict: Predict, rng: np.random.Generator) -> None
     predict.run(image, "--second-view", image, "--stitch", "published").failed(2, "linear")
     RLN(views=2).save(predict.folder / "two.safetensors")
     predict.weights = predict.folder / "two.safetensors"
-    predict.run(image).failed(2, "of 1 views, got one of 2", "--second-view")
+    predict.run(image).failed(2, "of 1 view, got one of 2", "--second-view")
     predict.run(image, "--second-view", small).failed(2, "must have the image's extents")
     words = ("--second-view", small, "-o", predict.folder / "out.zarr")
     predict.run(image, *words).failed(2, "must have the image's extents")

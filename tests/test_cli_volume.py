@@ -80,7 +80,7 @@ def volumes(capsys: pytest.CaptureFixture[str], tmp_path: Path, one_thread: None
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if there were memory for little."""
-    monkeypatch.setattr(_volume_settle, "allowed_memory", lambda given: 13 << 20)
+    monkeypatch.setattr(_volume_settle, "allowed_for", lambda *given: 13 << 20)
 
 
 def test_restores_a_volume_by_tiles(volumes: Volumes, small_tiles: None) -> None:
@@ -126,7 +126,7 @@ def test_held_out_photons_stop_all_tiles(
     volumes.prepare((1, 1, 16, 96, 110))
     # To decide takes more than to restore.
     volumes.run().failed(2, "memory must hold a tile besides the program", "got 13.6 MB for it")
-    monkeypatch.setattr(_volume_settle, "allowed_memory", lambda given: 19 << 20)
+    monkeypatch.setattr(_volume_settle, "allowed_for", lambda *given: 19 << 20)
     assert volumes.run().code == 0
     iterations = Ledger(job_folder(volumes.folder / "out.zarr")).settled["iterations"]
     assert len(iterations) == 1 and 1 <= iterations[0] <= 40

@@ -27,7 +27,7 @@ __all__ = ["volumes"]
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if there were memory for some tiles and no whole image."""
     monkeypatch.setattr(_memory, "free_memory", lambda: 8 << 20)
-    monkeypatch.setattr(_volume_settle, "allowed_memory", lambda given: 7 << 20)
+    monkeypatch.setattr(_volume_settle, "allowed_for", lambda *given: 7 << 20)
 
 
 def test_an_image_at_a_url(volumes: Volumes) -> None:

@@ -17,7 +17,7 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli_helpers import CommandLine
+from cli_helpers import CommandLine, save
 from otfuse.io import Stack, convert, find_provenance, open_volume, read_stack, write_stack
 from otfuse.io.convert import cover, grow
 from volumes import LIKE, fill, numbers
@@ -232,6 +232,13 @@ def test_a_target_that_is_the_source(run: CommandLine, image: tuple[Path, np.nda
     outcome = run("convert", source, source, "--overwrite")
     outcome.failed(2, "OUT must lie apart from what is read")
     assert source.read_bytes() == before
+
+
+def test_integers_of_what_is_not_finite(run: CommandLine) -> None:
+    source = save(run.folder / "nan.tif", np.full((1, 1, 2, 4, 4), np.nan))
+    run("convert", source, run.folder / "a.zarr", "--dtype", "uint8").failed(
+        2, "data must be finite and not negative for uint8, got NaN or infinity"
+    )
 
 
 def test_targets_that_exist(run: CommandLine, image: tuple[Path, np.ndarray]) -> None:

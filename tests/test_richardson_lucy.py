@@ -309,7 +309,8 @@ def test_stop_when_the_divergence_is_flat(rng: np.random.Generator) -> None:
 
 
 RUN_FOREVER = """
-import torch, otfuse
+import signal, torch, otfuse
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job's child ignores
 image, psf = torch.ones({shape}), torch.ones({psf})
 otfuse.richardson_lucy(image, psf, 1)
 print("ready", flush=True)

@@ -14,10 +14,10 @@ from otfuse.cli import _restore
 from otfuse.cli._background import ChannelLevels
 from otfuse.cli._device import CPU
 from otfuse.cli._errors import UsageError
-from otfuse.cli._memory import JobMemory, batch_length, check_memory, job_memory
-from otfuse.cli._options import DeconvolveOptions, parse_memory
+from otfuse.cli._memory import JobMemory, allowed_for, batch_length, check_memory, job_memory
+from otfuse.cli._options import DeconvolveOptions
 from otfuse.cli._report import Report, by_extents, in_bytes, in_time
-from otfuse.io import Stack
+from otfuse.io import Stack, release_pages
 
 # Bytes on a GPU: of a voxel where pixels are left out, and where an offset is taken off; of a voxel
 # of the PSF, which is normalised and made a back projector of there.
@@ -84,9 +84,8 @@ def plan_whole(
         report.notes(["more than the GPU may take, and not to be cut into tiles: on the CPU"])
         return plan_whole(replace(options, compute=CPU), stack, psfs, levels, report)
     try:
-        check_memory(
-            whole.here, None if options.max_memory is None else parse_memory(options.max_memory)
-        )
+        release_pages(stack.data)  # a mapped file's count as the program's
+        check_memory(whole.here, allowed_for("deconvolve", options.max_memory))
         if small:
             raise UsageError(
                 f"deconvolve: memory must not exceed {in_bytes(options.compute.free)} on the GPU, "

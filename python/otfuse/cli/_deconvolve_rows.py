@@ -13,11 +13,12 @@ import numpy as np
 
 from otfuse.cli._deconvolve_volume import make_restorers, prepare, report_plan
 from otfuse.cli._options import DeconvolveOptions
-from otfuse.cli._report import Report, in_time, number
+from otfuse.cli._report import Report, in_time
 from otfuse.cli._steps import Steps
 from otfuse.cli._volume_place import ENOUGH
 from otfuse.cli._volume_preview import check_previews, write_volume_previews
 from otfuse.cli._volume_settle import plan_volume, settle
+from otfuse.cli.deconvolve import report_highest
 from otfuse.io import RowFile, Volume, Written, check_target, convert, open_volume, write_rows
 from otfuse.tiling import Tile, TiledLoop
 from otfuse.tiling.richardson_lucy import restore_image
@@ -79,7 +80,7 @@ def deconvolve_rows(options: DeconvolveOptions, *, introduced: bool = False) -> 
             )
     kind = open_volume(options.output).format
     report.row("result", f"{options.output}: {options.dtype}, {kind}, written by tiles")
-    report.notes([f"highest value {number(top)}" for top in written[0].highest])
+    report_highest(written[0], source, report)
     report.notes(list(notes))
     write_volume_previews(options, source, optics.voxel, report)
     report.row("time", in_time(time.monotonic() - started))

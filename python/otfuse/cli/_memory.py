@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from otfuse.cli._errors import UsageError
+from otfuse.cli._options import parse_memory
 from otfuse.cli._report import in_bytes
 from otfuse.io.stack import Stack
 
@@ -99,6 +100,16 @@ def allowed_memory(given: int | None) -> int:
     return 1 << 62 if free is None else int(_SHARE_OF_FREE * free)
 
 
+def allowed_for(command: str, max_memory: str | None, workers: int | None = None) -> int:
+    """`allowed_memory` of --max-memory as typed, which counts for each of the local workers.
+
+    Without it they share what is free.
+    """
+    if max_memory is not None:
+        return allowed_memory(parse_memory(max_memory, command))
+    return allowed_memory(None) // (workers or 1)
+
+
 def too_little(command: str, work: str, allowed: int, why: object = None) -> UsageError:
     """The refusal of a job of which not even a part fits.
 
@@ -132,25 +143,20 @@ def _read(path: str) -> str:
         return ""
 
 
-def check_memory(need: JobMemory, allowed: int | None) -> None:
-    """Refuse a job that needs more than `--max-memory`, or than three quarters of what is free.
+def check_memory(need: JobMemory, allowed: int) -> None:
+    """Refuse a job that needs more than is allowed.
 
     Parameters
     ----------
     need : JobMemory
-    allowed : int, optional
-        Bytes given with --max-memory.
+    allowed : int
+        What `allowed_for` says.
     """
-    source = "--max-memory"
-    if allowed is None:
-        free = free_memory()
-        if free is None:
-            return
-        allowed, source = int(_SHARE_OF_FREE * free), "three quarters of the free memory"
     if need.total > allowed:
         raise UsageError(
-            f"deconvolve: memory must not exceed {in_bytes(allowed)} ({source}), got a plan of "
-            f"{in_bytes(need.total)} ({in_bytes(need.loop)} of it for the iterations); give "
-            "an output that ends in .zarr, which is restored by tiles, crop the image, give a "
-            "smaller PSF, --boundary circular, or a larger --max-memory"
+            f"deconvolve: memory must hold whole images, {in_bytes(need.total)} "
+            f"({in_bytes(need.loop)} of it for the iterations) besides the program itself, "
+            f"{in_bytes(resident())}, got {in_bytes(allowed)} for it; give --boundary extended and "
+            "--acceleration shb, which can be cut into tiles, a smaller PSF or a larger "
+            "--max-memory"
         )

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from otfuse.cli._errors import UsageError
-from otfuse.cli._memory import allowed_memory, too_little
-from otfuse.cli._options import parse_memory
+from otfuse.cli._memory import allowed_for, too_little
 from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._report import Report, by_extents, how_many, in_bytes, number
 from otfuse.cli._steps import Steps
@@ -65,9 +64,8 @@ def plan_of_options(
     options: PredictOptions, network: Any, extents: Sequence[int], held: int
 ) -> TilePlan:
     """Tiles of each plane by what was asked for, `held` bytes of memory being taken already."""
-    given = options.max_memory
-    allowed = allowed_memory(None if given is None else parse_memory(given, "predict"))
-    return plan_plane("predict", extents, allowed - held, network, options.tile, options.overlap)
+    room = allowed_for("predict", options.max_memory) - held
+    return plan_plane("predict", extents, room, network, options.tile, options.overlap)
 
 
 def plan_plane(

@@ -13,9 +13,8 @@ import numpy as np
 
 from otfuse.cli._device import free_share
 from otfuse.cli._errors import UsageError
-from otfuse.cli._memory import allowed_memory, too_little
+from otfuse.cli._memory import allowed_for, too_little
 from otfuse.cli._models import MODELS
-from otfuse.cli._options import parse_memory
 from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._predict_rows import work_by_rows
 from otfuse.cli._predict_work import Work, WriteRows
@@ -96,8 +95,8 @@ def check_network(options: PredictOptions, network: Any, extents: Sequence[int])
     if network.views != given:
         remedy = "leave --second-view away" if given == 2 else "give the other with --second-view"
         raise UsageError(
-            f"predict: --weights must be those of a network of {given} views, got one of "
-            f"{network.views}; {remedy}"
+            f"predict: --weights must be those of a network of {how_many(given, 'view')}, got one "
+            f"of {network.views}; {remedy}"
         )
     if min(extents) < 2:
         raise UsageError(
@@ -123,7 +122,7 @@ def _linear(options: PredictOptions, network: Any, extents: Sequence[int], repor
 
     if options.tile == 0 and _gpu_of(network) is None:
         need = rln_rows_bytes(extents, network.views, network.inner_views)
-        if need <= _allowed(options.max_memory):
+        if need <= allowed_for("predict", options.max_memory):
             return work_by_rows(options, network, extents, report, need)
     return _tiled(options, network, extents, report)
 
@@ -192,7 +191,7 @@ def _published(
     from otfuse.nn.rln_stitch import published_blocks, restore_as_published
 
     crop, overlap = published_blocks(extents)
-    need, allowed = 12 * int(np.prod(extents)), _allowed(options.max_memory)
+    need, allowed = 12 * int(np.prod(extents)), allowed_for("predict", options.max_memory)
     if need > allowed:
         raise UsageError(
             f"predict: memory must not exceed {in_bytes(allowed)}, got a plan of "
@@ -219,6 +218,7 @@ def plan_volume(
     tile: int = 0,
     overlap: int = MODELS["rln"].overlap,
     max_memory: str | None = None,
+    workers: int | None = None,
     gpu: Gpu | None = None,
     views: int = 1,
     bytes_of: Callable[[Sequence[int]], int] | None = None,
@@ -234,6 +234,8 @@ def plan_volume(
         Voxels that neighbours share.
     max_memory : str, optional
         As typed; by default three quarters of what is free.
+    workers : int, optional
+        That share what is free.
     gpu : Gpu, optional
         That computes, if one does.
     views : int
@@ -249,7 +251,7 @@ def plan_volume(
 
     nz, ny, nx = extents
     shape = (ny, nz, nx)
-    allowed = _allowed(max_memory)
+    allowed = allowed_for("predict", max_memory, workers)
     need = bytes_of or partial(rln_volume_bytes, shape=shape, views=views)
     if tile > 0:
         return _plan_of_tile(shape, tile, overlap, allowed, gpu, need)
@@ -309,7 +311,3 @@ def _gpu_of(network: Any) -> Gpu | None:
     if device.type != "cuda":
         return None
     return Gpu(free_share(device), DEVICE_BYTES if has_kernels(device) else _PLAIN)
-
-
-def _allowed(max_memory: str | None) -> int:
-    return allowed_memory(None if max_memory is None else parse_memory(max_memory, "predict"))

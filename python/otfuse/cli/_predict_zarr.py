@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from otfuse.cli._errors import UsageError
-from otfuse.cli._memory import allowed_memory
-from otfuse.cli._options import parse_memory
+from otfuse.cli._memory import allowed_for
 from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._predict_planes import plan_plane, report_planes, restore_plane
 from otfuse.cli._predict_volume import check_network, check_views, plan_volume
@@ -234,6 +233,7 @@ def _plan_of_rln(options: PredictOptions, source: Volume, n_views: int) -> TileP
             tile=options.tile,
             overlap=options.overlap,
             max_memory=options.max_memory,
+            workers=options.local_cluster,
             bytes_of=partial(_job_bytes, source=source, views=n_views),
         )
     )
@@ -269,8 +269,7 @@ def _slabs(options: PredictOptions, network: Any, source: Volume) -> tuple[TileP
     from otfuse.tiling import plan_tiles
 
     nz, ny, nx = source.shape[2:]
-    given = options.max_memory
-    room = allowed_memory(None if given is None else parse_memory(given, "predict"))
+    room = allowed_for("predict", options.max_memory, options.local_cluster)
     depth = CHUNK[2]
     while depth > 1 and _HELD * depth * ny * nx > room // 2:
         depth //= 2

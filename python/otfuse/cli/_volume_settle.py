@@ -11,8 +11,8 @@ import numpy as np
 
 from otfuse.cli._background import ChannelLevels, report_levels
 from otfuse.cli._errors import UsageError
-from otfuse.cli._memory import allowed_memory, too_little
-from otfuse.cli._options import DeconvolveOptions, parse_memory, per_channel
+from otfuse.cli._memory import allowed_for, too_little
+from otfuse.cli._options import DeconvolveOptions, per_channel
 from otfuse.cli._report import Report, in_bytes, number
 from otfuse.cli._volume_bytes import TileBytes
 from otfuse.io import Volume
@@ -132,10 +132,7 @@ def plan_volume(
     """
     from otfuse.tiling import plan_loop
 
-    given = None if options.max_memory is None else parse_memory(options.max_memory)
-    allowed = allowed_memory(given)
-    if given is None and options.local_cluster:
-        allowed //= options.local_cluster
+    allowed = allowed_for("deconvolve", options.max_memory, options.local_cluster)
     most, compute = _rounded(allowed), options.compute
     takes = TileBytes(options, source, psfs[0].shape, rows, pilot)
 

@@ -11,8 +11,8 @@ from typer import Argument, Option
 
 from otfuse.cli import _arguments as arg
 from otfuse.cli._errors import UsageError
-from otfuse.cli._memory import allowed_memory
-from otfuse.cli._options import check_apart, check_output, parse_memory
+from otfuse.cli._memory import allowed_for
+from otfuse.cli._options import check_apart, check_output
 from otfuse.cli._report import Report, by_extents, in_bytes, in_time
 from otfuse.cli._steps import Steps
 from otfuse.io import Volume, convert, open_volume, provenance
@@ -59,7 +59,7 @@ def convert_command(
     check_output("convert", target, "OUT")
     check_apart("convert", target, source, argument="OUT")
     cells, blocks = _five("--chunks", chunks), _five("--shards", shards)
-    memory = allowed_memory(None if max_memory is None else parse_memory(max_memory, "convert"))
+    memory = allowed_for("convert", max_memory)
     if memory <= 0:
         raise UsageError(f"convert: --max-memory must exceed the program's own, got {max_memory}")
     volume = open_volume(source, axes=axes, missing=missing)

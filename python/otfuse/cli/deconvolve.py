@@ -123,7 +123,7 @@ def run_deconvolution(options: DeconvolveOptions) -> None:
     peaks = _restore.Peaks()
     written, first = _run(options, stack, optics, psfs, levels, record, peaks)
     loop_seconds = time.monotonic() - loop_started
-    _report_written(options, written, stack, report)
+    report_written(written, options.dtype, stack, report)
     for channel in peaks.runaways():
         report.warn(
             f"the brightest restored voxels of {stack.channel_label(channel)} "
@@ -237,18 +237,22 @@ def _run(
     return written, (first[0] if first else None)
 
 
-def _report_written(
-    options: DeconvolveOptions, written: Written, stack: Stack, report: Report
-) -> None:
+def report_written(written: Written, dtype: str, stack: Stack, report: Report) -> None:
+    """Print what was written, with the highest value of each channel."""
     kind = {"imagej": "ImageJ TIFF", "ome": "OME-TIFF"}[written.kind]
-    report.row("result", f"{written.path}: {options.dtype}, {kind}")
+    report.row("result", f"{written.path}: {dtype}, {kind}")
+    report_highest(written, stack, report)
+    report.notes(list(written.notes))
+
+
+def report_highest(written: Written, stack: Stack, report: Report) -> None:
+    """Print the highest value of each channel, and what it was multiplied by."""
     for channel, top in enumerate(written.highest):
         name = f"{stack.channel_label(channel)}: " if len(written.highest) > 1 else ""
         text = f"{name}highest value {number(top)}"
         if written.factors:
             text += f", stored multiplied by {written.factors[channel]:.6g}"
         report.notes([text])
-    report.notes(list(written.notes))
 
 
 def _write_previews(

@@ -45,7 +45,7 @@ def demo_command(output: Output = Path("demo"), iters: Iters = 30) -> None:
     started, report = time.monotonic(), Report()
     output.mkdir(parents=True, exist_ok=True)
     volumes = _run(iters, report)
-    _print_table(volumes)
+    _print_table(volumes, report)
     names = _write(output, volumes, iters)
     report.row("files", *(str(output / name) for name in names))
     report.row("time", in_time(time.monotonic() - started))
@@ -98,7 +98,7 @@ def _run(iters: int, report: Report) -> _Volumes:
     return _Volumes(truth, psf, image, estimate)
 
 
-def _print_table(volumes: _Volumes) -> None:
+def _print_table(volumes: _Volumes, report: Report) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -106,7 +106,8 @@ def _print_table(volumes: _Volumes) -> None:
 
     # The background is known here, and scaling by least squares takes care of the exposure.
     before = volumes.image - _BACKGROUND
-    table = Table(title="against the truth, scaled by least squares", title_justify="left")
+    report.row("measured", "against the truth, scaled by least squares")
+    table = Table()
     table.add_column("measure")
     for column in ("blurred", "deconvolved"):
         table.add_column(column, justify="right")

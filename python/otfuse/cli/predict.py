@@ -19,8 +19,8 @@ from otfuse.cli._errors import UsageError
 from otfuse.cli._models import MODELS, find_model, resolve
 from otfuse.cli._options import located
 from otfuse.cli._predict_options import PredictOptions
-from otfuse.cli._report import Report, in_time, number
-from otfuse.cli.deconvolve import report_image
+from otfuse.cli._report import Report, in_time
+from otfuse.cli.deconvolve import report_image, report_written
 from otfuse.io import Stack, Written, check_target, provenance, read_stack, write_rows, write_stack
 from otfuse.io.tf_checkpoint import find_tf_checkpoint
 from otfuse.io.zarr_store import is_zarr, named_zarr
@@ -140,7 +140,10 @@ def run_prediction(options: PredictOptions) -> None:
     network = load_network(options, report)
     counted = _Counted(options.dtype != "float32")
     written = _restore(options, network, stack, counted, report)
-    _report_written(written, options, counted, report)
+    report_written(written, options.dtype, stack, report)
+    if counted.n_negative:
+        share = counted.n_negative / counted.n_values
+        report.notes([f"{counted.n_negative} values below 0 ({share:.2%}) set to 0"])
     report.row("time", in_time(time.monotonic() - started))
 
 
@@ -211,19 +214,3 @@ def weights_digest(path: Path) -> str:
     """
     file = path if path.suffix == ".safetensors" else find_tf_checkpoint(path)
     return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def _report_written(
-    written: Written, options: PredictOptions, counted: _Counted, report: Report
-) -> None:
-    kind = {"imagej": "ImageJ TIFF", "ome": "OME-TIFF"}[written.kind]
-    report.row("result", f"{written.path}: {options.dtype}, {kind}")
-    if counted.n_negative:
-        share = counted.n_negative / counted.n_values
-        report.notes([f"{counted.n_negative} values below 0 ({share:.2%}) set to 0"])
-    for channel, top in enumerate(written.highest):
-        text = f"highest value {number(top)}"
-        if written.factors:
-            text += f", stored multiplied by {written.factors[channel]:.6g}"
-        report.notes([text])
-    report.notes(list(written.notes))

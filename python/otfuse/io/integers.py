@@ -18,10 +18,11 @@ def check_storable(function: str, lowest: float, highest: Sequence[float], dtype
     ------
     ValueError  if one is negative or not finite.
     """
-    if not np.isfinite(lowest) or not np.isfinite(highest).all() or lowest < 0:
+    finite = np.isfinite([lowest, *highest]).all()
+    if not finite or lowest < 0:
+        got = f"lowest value {lowest:g}" if finite else "got NaN or infinity"
         raise ValueError(
-            f"{function}: data must be finite and not negative for {dtype}, "
-            f"lowest value {lowest:g}; write float32"
+            f"{function}: data must be finite and not negative for {dtype}, {got}; write float32"
         )
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import mmap
 
-import numpy as np
+from otfuse.io.stack import Pixels
 
 
-def release_pages(array: np.ndarray) -> None:
+def release_pages(array: Pixels) -> None:
     """Give back what a mapped file takes of memory; it is read again where it is touched.
 
     Parameters
     ----------
-    array : ndarray
+    array : Pixels
         Any part of a `numpy.memmap` opened for reading; other arrays are left alone.
     """
     mapped = getattr(array, "_mmap", None)

@@ -91,7 +91,7 @@ def _widths(psf: Tensor, resolution: float | list[float] | None) -> list[float]:
     if resolution is not None:
         return list(resolution)
     light = psf.detach()
-    top = [int(i) for i in torch.unravel_index(light.argmax(), light.shape)]
+    top = (light == light.max()).nonzero()[0].tolist()
     widths = []
     for axis, peak in enumerate(top):
         index = tuple(slice(None) if a == axis else i for a, i in enumerate(top))

@@ -105,7 +105,7 @@ def _slices(figure: Any, one: dict[str, Any], volumes: dict[str, Tensor]) -> Non
     """
     names = [name for name in _SHOWN if name in volumes]
     truth, sparse = volumes["truth"], one["specimen"] in _SPARSE
-    z, y, _ = (int(i) for i in torch.unravel_index(truth.argmax(), truth.shape))
+    z, y, _ = (truth == truth.max()).nonzero()[0].tolist()
     some = truth.flatten()[:: max(1, truth.numel() // 1_000_000)]
     high = max(float(torch.quantile(some, 0.998)), 0.3 * float(truth.max()))
     ratio = VOXEL[0] / VOXEL[2] if one["specimen"] != "pollen" else 1.0

@@ -29,8 +29,8 @@ constexpr int64_t kCacheFloats = (int64_t(12) << 20) / sizeof(float);
 // few: more would not stay in the cache, which costs more than what is kept.
 constexpr int64_t kMostLag = 8, kLeastRows = 4, kLeastRowsOfThread = 2;
 
-// Planes kept of each stage; in pairs, as the schedule of RlnJob reads them. `strip` is
-// the height of strips at half resolution.
+// Planes kept of each stage: the pair being made, and those before it that the schedule
+// of RlnJob still reads. `strip` is the height of strips at half resolution.
 struct RlnRings {
   PlaneRing xd, a1, a2, temp_layer, b4, b5, b6;             // half resolution
   PlaneRing x, d1, est, g1, b7, first, estimation, h1, h2;  // full resolution
@@ -45,24 +45,24 @@ struct RlnRings {
       return PlaneRing{half, channels, kept, strip, lag, read_lag};
     };
     xd = at_half(views, 8, 0, 1);
-    a1 = at_half(4, 8, 1, 3);
-    a2 = at_half(4, 6, 2, 3);
-    temp_layer = at_half(views, 6, 3, 4);
-    b4 = at_half(8, 8, 4, 6);
-    b5 = at_half(8, 6, 5, 6);
+    a1 = at_half(4, 7, 1, 3);
+    a2 = at_half(4, 5, 2, 3);
+    temp_layer = at_half(views, 5, 3, 4);
+    b4 = at_half(8, 7, 4, 6);
+    b5 = at_half(8, 5, 5, 6);
     b6 = at_half(8, 2, 6, 5);  // of b7 every row has one of b6
     const auto at_full = [&](int channels, int kept, int lag, int read_lag) {
       return PlaneRing{whole, channels, kept, 2 * strip, lag, read_lag};
     };
     x = at_full(views, 6, 9, 10);
-    d1 = at_full(4, 6, 10, 11);
-    est = at_full(views, 6, 11, 12);
-    g1 = at_full(8, 6, 12, 13);
-    b7 = at_full(4, 8, 12, 13);
-    first = at_full(1, 8, 13, 15);
-    estimation = at_full(1, 8, 13, 15);
-    h1 = at_full(8, 8, 14, 16);
-    h2 = at_full(8, 6, 15, 16);
+    d1 = at_full(4, 5, 10, 11);
+    est = at_full(views, 5, 11, 12);
+    g1 = at_full(8, 5, 12, 13);
+    b7 = at_full(4, 7, 12, 13);
+    first = at_full(1, 7, 13, 15);
+    estimation = at_full(1, 7, 13, 15);
+    h1 = at_full(8, 7, 14, 16);
+    h2 = at_full(8, 5, 15, 16);
     floats = x.plane_floats();  // the plane of zeros
     each([&](PlaneRing& ring) {
       floats += ring.floats() + (kept_above(ring) ? ring.floats_above() : 0);

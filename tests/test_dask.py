@@ -98,6 +98,21 @@ def test_short_chunks_are_joined(rng: np.random.Generator) -> None:
     close(lazy.compute(), otfuse.richardson_lucy(image, PSF, 2))
 
 
+def test_chunks_of_an_image_within_the_halo_are_one(rng: np.random.Generator) -> None:
+    image = scene((6, 20, 40), rng)
+    lazy = otfuse.dask.richardson_lucy(da.from_array(image, chunks=(6, 10, 40)), PSF, 2)
+    assert lazy.numblocks == (1, 1, 1)
+    np.testing.assert_array_equal(lazy.compute(), otfuse.richardson_lucy(image, PSF, 2))
+
+
+def test_more_iterations_need_more_of_the_neighbours() -> None:
+    (few, many) = (psf_halo(PSF, n, acceleration=None)[1] for n in (2, 2000))
+    assert few is not None and many is not None and few + 1 < many
+    image = da.ones((6, 8 * (few + 1), 8), chunks=(6, few + 1, 8))
+    assert otfuse.dask.richardson_lucy(image, PSF, 2).numblocks[1] == 8
+    assert otfuse.dask.richardson_lucy(image, PSF, 2000).numblocks[1] < 8
+
+
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [

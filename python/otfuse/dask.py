@@ -73,7 +73,7 @@ def richardson_lucy(
             "otfuse.richardson_lucy, or dask.array.from_array"
         )
     kernel = to_tensor(_NAME, "psf", psf).detach().cpu().to(torch.float32)
-    depth = _depth(image, kernel)
+    _checks.light_psf(_NAME, kernel, kernel.ndim)
     options: dict[str, Any] = {
         "background": background,
         "acceleration": acceleration,
@@ -83,6 +83,9 @@ def richardson_lucy(
     }
     # Wrong options are told now and not by a worker.
     RichardsonLucyTile(kernel, kernel.shape, n_iters=n_iters, mean=1.0, **options)
+    matched = back_projector in (None, "matched")
+    halo = psf_halo(kernel, n_iters, acceleration=acceleration, matched=matched)
+    image, depth = _joined(image, halo)
     axes = tuple(range(image.ndim - kernel.ndim, image.ndim))
     light = da.map_blocks(_light, image, saturation, dtype=np.float64, meta=_like(image, float))
     seen = da.map_blocks(_seen, image, saturation, dtype=np.float64, meta=_like(image, float))
@@ -99,24 +102,28 @@ def richardson_lucy(
     return da.overlap.trim_internal(restored, depth, boundary="none")
 
 
-def _depth(image: Any, psf: torch.Tensor) -> dict[int, int]:
-    """How much of its neighbours a chunk needs along each axis."""
-    _checks.light_psf(_NAME, psf, psf.ndim)
-    if image.ndim < psf.ndim:
+def _joined(image: Any, halo: Sequence[int | None]) -> tuple[Any, dict[int, int]]:
+    """The image, of one chunk where halos reach past it, and what a chunk needs of its neighbours
+    along each axis.
+    """
+    if image.ndim < len(halo):
         raise ValueError(
-            f"{_NAME}: image must have at least the {psf.ndim} axes of the psf, got {image.shape}"
+            f"{_NAME}: image must have at least the {len(halo)} axes of the psf, got {image.shape}"
         )
-    first, depth = image.ndim - psf.ndim, dict.fromkeys(range(image.ndim), 0)
-    for axis, halo in enumerate(psf_halo(psf), first):
+    first, depth = image.ndim - len(halo), dict.fromkeys(range(image.ndim), 0)
+    for axis, n in enumerate(halo, first):
         if image.numblocks[axis] == 1:
             continue
-        if halo is None:
+        if n is None:
             raise ValueError(
                 f"{_NAME}: image must have one chunk along axis {axis}, where the psf's light "
                 f"does not decay, got {image.numblocks[axis]}; image.rechunk({{{axis}: -1}})"
             )
-        depth[axis] = halo
-    return depth
+        if n < image.shape[axis]:
+            depth[axis] = n
+        else:
+            image = image.rechunk({axis: -1})
+    return image, depth
 
 
 def _like(image: Any, dtype: Any) -> np.ndarray:

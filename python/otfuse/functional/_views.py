@@ -146,9 +146,10 @@ def checked_images(
                 f"{tuple(y.shape)}; register and resample them to a common grid first"
             )
         y = y.to(working_dtype(first))
-        seen = _observed(function, view, y)
-        if seen is not None:
-            y = torch.where(seen > 0, y, 0)
+        observed = observed_pixels(function, view.name("mask"), view.mask, y)
+        seen = None if observed is None else observed.to(y.dtype)
+        if observed is not None:
+            y = torch.where(observed, y, 0)
         if _checks.values_visible(y) and counts:
             _checks.nonnegative_image(function, y, view.name("image"))
         elif _checks.values_visible(y):
@@ -158,12 +159,11 @@ def checked_images(
     return images, seens
 
 
-def _observed(function: str, view: View, image: Tensor) -> Tensor | None:
-    """1 where the image counts, else 0; None is everywhere."""
-    if view.mask is None:
+def observed_pixels(function: str, name: str, mask: Any, image: Tensor) -> Tensor | None:
+    """Where a mask lets the image count, true or false; None is everywhere."""
+    if mask is None:
         return None
-    name = view.name("mask")
-    observed = to_tensor(function, name, view.mask) != 0
+    observed = to_tensor(function, name, mask) != 0
     _checks.same_device(function, name, observed, image)
     try:
         observed = observed.expand(image.shape)
@@ -174,7 +174,7 @@ def _observed(function: str, view: View, image: Tensor) -> Tensor | None:
         ) from None
     if _checks.values_visible(observed) and not bool(observed.any()):
         raise ValueError(f"{function}: {name} must leave some pixels, got one that hides them all")
-    return observed.to(image.dtype)
+    return observed
 
 
 def checked_background(function: str, view: View, image: Tensor) -> Tensor:

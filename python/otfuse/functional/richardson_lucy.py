@@ -23,6 +23,7 @@ from otfuse.functional._rl_stop import (
     held_out_count,
     known_camera,
 )
+from otfuse.functional._views import observed_pixels
 from otfuse.functional.otf import spatial_ndim
 from otfuse.functional.plan import STOPS
 
@@ -293,7 +294,7 @@ def _check_arrays(image: Any, psf: Any, mask: Any, ndim: int | None) -> tuple[Te
     _checks.spatial_axes(NAME, "image", y, ndim)
     y = y.to(working_dtype(y))
     h = h.to(y.dtype)
-    observed = _observed(y, mask)
+    observed = observed_pixels(NAME, "mask", mask, y)
     if _checks.values_visible(y):
         seen = y if observed is None else torch.where(observed, y, 0)
         _checks.nonnegative_image(NAME, seen)
@@ -302,21 +303,3 @@ def _check_arrays(image: Any, psf: Any, mask: Any, ndim: int | None) -> tuple[Te
     if _checks.values_visible(h):
         _checks.light_psf(NAME, h, ndim)
     return y, h / h.sum(tuple(range(-ndim, 0)), keepdim=True), ndim
-
-
-def _observed(image: Tensor, mask: Any) -> Tensor | None:
-    """Where the image counts; None is everywhere."""
-    if mask is None:
-        return None
-    observed = to_tensor(NAME, "mask", mask) != 0
-    _checks.same_device(NAME, "mask", observed, image)
-    try:
-        observed = observed.expand(image.shape)
-    except RuntimeError:
-        raise ValueError(
-            f"{NAME}: mask must broadcast against the image, got shapes "
-            f"{tuple(observed.shape)} and {tuple(image.shape)}"
-        ) from None
-    if _checks.values_visible(observed) and not bool(observed.any()):
-        raise ValueError(f"{NAME}: mask must leave some pixels, got one that hides them all")
-    return observed

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,9 +19,12 @@ from otfuse.cli._options import DeconvolveOptions
 from otfuse.cli._report import Report, by_extents, in_bytes, in_time
 from otfuse.io import Stack, release_pages
 
-# Bytes on a GPU: of a voxel where pixels are left out, and where an offset is taken off; of a voxel
-# of the PSF, which is normalised and made a back projector of there.
-_MASKED, _LESS_OFFSET, _OF_PSF = 6, 4, 48
+if TYPE_CHECKING:
+    from otfuse.tiling import Plan
+
+# Bytes: of a voxel where pixels are left out besides their mask, and where an offset is taken off;
+# on a GPU of a voxel of the PSF, which is normalised and made a back projector of there.
+_MASKED, _LESS_OFFSET, _OF_PSF = 5, 4, 48
 
 
 class Whole(NamedTuple):
@@ -68,10 +71,9 @@ def plan_whole(
     from otfuse.cli._deconvolve_volume import can_be_cut
     from otfuse.tiling import measure_rate
 
-    masked = any(level.saturation for level in levels)
     on_gpu = options.compute.on_gpu
     rate = measure_rate(device=options.compute.device) if on_gpu else None
-    whole = takes_whole(options, stack, [psf.shape for psf in psfs], masked, rate)
+    whole = takes_whole(options, stack, [psf.shape for psf in psfs], levels, rate)
     most = "" if options.stop == "none" else "at most "
     report.row(
         "plan",
@@ -104,7 +106,7 @@ def takes_whole(
     options: DeconvolveOptions,
     stack: Stack,
     psf_shapes: Sequence[Sequence[int]],
-    masked: bool,
+    levels: Sequence[ChannelLevels],
     rate: float | None,
 ) -> Whole:
     """What restoring a stack takes where its images are not cut.
@@ -116,73 +118,61 @@ def takes_whole(
     stack : Stack
     psf_shapes : sequence of shapes
         Of each channel's PSF.
-    masked : bool
-        Whether pixels are left out.
+    levels : sequence of ChannelLevels
+        Empty where they are not known.
     rate : float, optional
         Nanoseconds per voxel of the grid and iteration; by default what the CPU may take.
     """
-    find = _on_gpu if options.compute.on_gpu else _on_cpu
-    return find(options, stack, psf_shapes, masked, rate)
-
-
-def _on_cpu(
-    options: DeconvolveOptions,
-    stack: Stack,
-    psf_shapes: Sequence[Sequence[int]],
-    masked: bool,
-    rate: float | None,
-) -> Whole:
-    plans = [
-        _restore.plan_one(options, stack.spatial_shape[-len(shape) :], shape, masked)
-        for shape in psf_shapes
-    ]
-    largest = max(plans, key=lambda plan: plan.work_bytes)
-    here = _held(options, stack, largest.work_bytes, masked)
-    each = (
-        plan.seconds_per_iteration if rate is None else 1e-9 * rate * plan.padded_voxels
-        for plan in plans
-    )
-    seconds = sum(each) * (options.iters or 0) * len(stack.data)
-    return Whole(tuple(largest.grid), here, 0, seconds)
-
-
-def _on_gpu(
-    options: DeconvolveOptions,
-    stack: Stack,
-    psf_shapes: Sequence[Sequence[int]],
-    masked: bool,
-    rate: float | None,
-) -> Whole:
-    from otfuse import plan
     from otfuse.tiling import pinned_bytes
 
-    jobs = [
-        plan(
-            stack.spatial_shape[-len(shape) :],
-            "float32",
-            shape,
-            device=options.compute.device,
-            n_iters=options.iters or 0,
-            boundary=options.boundary,
-            acceleration=options.momentum,
-            back_projector=options.projector,
-            tv=options.tv,
-            mask=masked,
-            stop=options.stop_rule,
-            rate=rate,
-        )
-        for shape in psf_shapes
-    ]
+    on_gpu, masked = options.compute.on_gpu, any(level.saturation for level in levels)
+    jobs = [_plan_one(options, stack, shape, masked, rate) for shape in psf_shapes]
     largest = max(jobs, key=lambda job: job.peak_bytes)
     length, voxels = batch_length(stack), prod(stack.spatial_shape)
-    image = voxels * (4 + _MASKED * masked + _LESS_OFFSET * (options.gain is not None))
-    there = length * (largest.peak_bytes + image) + _OF_PSF * max(map(prod, psf_shapes))
-    both_ways = 2 * pinned_bytes((length, voxels))
-    # A job's memory takes the work on one image of a batch.
-    here = _held(options, stack, both_ways // length, masked)
-    seconds = None if rate is None else sum(job.seconds or 0 for job in jobs) * len(stack.data)
+    loop = largest.peak_bytes - _never_begun(options, largest, length)
+    loop += voxels * (_MASKED * masked + _LESS_OFFSET * any(level.offset for level in levels))
+    there = 0
+    if on_gpu:
+        there = length * (loop + voxels * (4 + masked)) + _OF_PSF * max(map(prod, psf_shapes))
+        loop = 2 * pinned_bytes((length, voxels)) // length  # both ways
+    shown = options.preview is not None
+    here = job_memory(loop, stack, options.dtype, masked, shown)
+    times = [job.seconds for job in jobs if job.seconds is not None]
+    seconds = len(stack.data) * sum(times) if times else None
     return Whole(largest.grid, here, there, seconds)
 
 
-def _held(options: DeconvolveOptions, stack: Stack, work: int, masked: bool) -> JobMemory:
-    return job_memory(work, stack, options.dtype, masked, options.preview is not None)
+def _plan_one(
+    options: DeconvolveOptions,
+    stack: Stack,
+    psf_shape: Sequence[int],
+    masked: bool,
+    rate: float | None,
+) -> Plan:
+    """Of one image; on the CPU looks at the run hold what "idiv" does."""
+    from otfuse import plan
+
+    return plan(
+        stack.spatial_shape[-len(psf_shape) :],
+        "float32",
+        psf_shape,
+        device=options.compute.device,
+        n_iters=options.iters or 1,
+        boundary=options.boundary,
+        acceleration=options.momentum,
+        back_projector=options.projector,
+        tv=options.tv,
+        mask=masked,
+        stop=options.stop_rule or (None if options.compute.on_gpu else "idiv"),
+        rate=rate,
+    )
+
+
+def _never_begun(options: DeconvolveOptions, job: Plan, length: int) -> int:
+    """Bytes of a call's states where there is one call, which begins with none."""
+    each = (job.seconds or 0) / job.n_iters
+    if options.stop_rule or options.compute.on_gpu:
+        return 0
+    if job.n_iters > _restore.look_every(options, each * length):
+        return 0
+    return (job.parts["stop"] + job.parts["result"]) // 2

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from otfuse.cli._progress import Progress
 from otfuse.io.stack import Stack
 
 if TYPE_CHECKING:
-    from otfuse import MemoryPlan
+    pass
 
 # Restored light where the camera was blind, this many times what it is anywhere else.
 _RUNAWAY = 5.0
@@ -123,49 +123,25 @@ def describe(options: DeconvolveOptions) -> str:
     return method + variation + stop
 
 
-def plan_one(
-    options: DeconvolveOptions,
-    image_shape: Sequence[int],
-    psf_shape: Sequence[int],
-    masked: bool,
-) -> MemoryPlan:
-    """Memory and time of one call of the engine.
+def look_every(options: DeconvolveOptions, seconds: float) -> int:
+    """Iterations between two looks at a run: about a second's, as a look is not free.
 
     Parameters
     ----------
     options : DeconvolveOptions
-        Settled.
-    image_shape, psf_shape : sequence of int
-        Spatial shapes.
-    masked : bool
-        Whether pixels are left out.
+    seconds : float
+        That an iteration takes.
     """
-    from otfuse import plan_richardson_lucy
-
-    return plan_richardson_lucy(
-        image_shape,
-        psf_shape,
-        boundary=options.boundary,
-        acceleration=options.momentum,
-        back_projector=options.projector is not None,
-        tv=options.tv > 0,
-        mask=masked,
-    )
-
-
-def _look_every(image: np.ndarray, psf: np.ndarray, options: DeconvolveOptions) -> int:
-    """Iterations between two looks at the run: about a second's, as a look is not free."""
-    if options.stop == "idiv":  # which looks for an end of its own
-        return 5
-    plan = plan_one(options, image.shape[-psf.ndim :], psf.shape[-psf.ndim :], False)
-    return max(5, round(1 / (plan.seconds_per_iteration * len(image))))
+    return (
+        5 if options.stop == "idiv" else max(5, round(1 / seconds))
+    )  # which has an end of its own
 
 
 def _restore_one(job: Job, channel: int, volumes: np.ndarray, show: Any) -> np.ndarray:
     """Restore (nt, nz, ny, nx), the PSF's rank deciding whether planes belong together."""
     import torch
 
-    from otfuse import richardson_lucy
+    from otfuse import plan_richardson_lucy, richardson_lucy
     from otfuse.tiling import from_device, to_device
 
     options, psf, level = job.options, job.psfs[channel], job.levels[channel]
@@ -174,6 +150,7 @@ def _restore_one(job: Job, channel: int, volumes: np.ndarray, show: Any) -> np.n
     image = np.array(volumes, dtype=np.float32, order="C").reshape(-1, *spatial)
     if level.n_negative:
         image = np.maximum(image, 0)
+    planned = plan_richardson_lucy(spatial, psf.shape, boundary=options.boundary)
     device = options.compute.device
     y = to_device(device, image)
     h = torch.tensor(psf, dtype=torch.float32, device=y.device)
@@ -194,6 +171,6 @@ def _restore_one(job: Job, channel: int, volumes: np.ndarray, show: Any) -> np.n
         offset=level.offset,
         # A GPU is left alone until it is done: a look would cost it time and memory.
         callback=None if options.compute.on_gpu else show,
-        callback_every=_look_every(image, psf, options),
+        callback_every=look_every(options, planned.seconds_per_iteration * len(image)),
     )
     return from_device(device, restored).reshape(volumes.shape)

@@ -103,7 +103,7 @@ def _report_cost(
     compute, shapes = options.compute, [shape] * stack.data.shape[1]
     there = not compute.on_gpu or compute.free > 0
     rate = measure_rate(device=compute.device) if there else None
-    whole = takes_whole(options, stack, shapes, masked=False, rate=rate)
+    whole = takes_whole(options, stack, shapes, (), rate)
     time = "an unknown time" if whole.seconds is None else in_time(whole.seconds)
     report.row(
         "deconvolve",

@@ -18,7 +18,7 @@ from test_rln import made_up
 def test_scale(low, high, offset, span):
     scale = IntensityScale.from_percentiles(low, high)
     assert (scale.offset, scale.span) == pytest.approx((offset, span))
-    values = np.array([low, high, 7.0], np.float32)
+    values = np.array([low, high, 7.0], np.float32)[:, None, None]
     np.testing.assert_allclose(scale.apply(values), (values - offset) / span, rtol=1e-6)
     there = scale.to_network(values)
     np.testing.assert_allclose(there, scale.apply(values), rtol=1e-6, atol=1e-6)

@@ -69,14 +69,16 @@ class IntensityScale:
 
         Parameters
         ----------
-        part : ndarray
+        part : ndarray, shape (nz, ny, nx)
             Of any real dtype.
         out : ndarray, optional
             Where they go; may be `part`.
         """
         out = np.empty(part.shape, np.float32) if out is None else out
-        np.subtract(part, np.float32(self.offset), out=out, casting="same_kind")
-        out /= np.float32(self.span)
+        # Plane by plane: numpy converts some rows of a volume four times slower as a whole.
+        for plane, scaled in zip(part, out, strict=True):
+            np.subtract(plane, np.float32(self.offset), out=scaled, casting="same_kind")
+            scaled /= np.float32(self.span)
         return out
 
     def to_image(self, result: np.ndarray) -> None:

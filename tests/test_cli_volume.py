@@ -66,6 +66,8 @@ class Volumes(CommandLine):
             [sys.executable, "-m", "otfuse.cli", *self.command(*more, out=out)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
+            # Which a background job's child ignores.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
     def result(self, out: str = "out.zarr") -> np.ndarray:
@@ -207,6 +209,26 @@ def test_output_folder_must_exist(volumes: Volumes) -> None:
 def test_workers_need_a_zarr(volumes: Volumes) -> None:
     volumes.prepare((1, 1, 4, 20, 24))
     volumes.run("--local-cluster", "2", out="out.tif").failed(2, "--output must end in .zarr")
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "terminated"]
+)
+def test_an_interrupt_does_not_wait_for_tiles(
+    volumes: Volumes, kind: signal.Signals, code: int
+) -> None:
+    """And the job can be gone on with."""
+    volumes.prepare((1, 1, 4, 20, 24))
+    volumes.words = ("--iters", "100000000", "--background", "100", "--psf-center", "none")
+    process = volumes.start()
+    scratch = job_folder(volumes.folder / "out.zarr") / "scratch"
+    while not scratch.exists() and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    process.send_signal(kind)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == code, err
+    assert not Ledger(scratch.parent).finished
 
 
 def test_two_workers_one_killed(volumes: Volumes) -> None:

@@ -328,6 +328,7 @@ REJECTED = [
     ("tv-nan", {"tv": float("nan")}, ValueError, "tv must be finite"),
     ("tv-text", {"tv": "much"}, TypeError, "tv must be a number"),
     ("voxel-count", {"voxel": (1.0,)}, ValueError, "voxel must have 2 positive edges"),
+    ("voxel-number", {"voxel": 3.0}, TypeError, "voxel must have 2 positive edges, got the number"),
     ("voxel-zero", {"voxel": (1.0, 0.0)}, ValueError, "voxel must have 2 positive edges"),
     ("offset", {"offset": float("nan")}, ValueError, "offset must be finite"),
     ("background-word", {"background": "none"}, ValueError, "background must be one of 'auto'"),

@@ -259,5 +259,11 @@ def test_rejects_what_is_not_finite() -> None:
         richardson_lucy(image, PSF, 2)
     with pytest.raises(ValueError, match="image must have at least the 3 axes"):
         richardson_lucy(image[0], PSF, 2)
+    with pytest.raises(TypeError, match="image must be an array, got list"):
+        richardson_lucy(image.tolist(), PSF, 2)
+    with pytest.raises(ValueError, match=r"tiling\.richardson_lucy: n_iters must be at least 1"):
+        richardson_lucy(image, PSF, 0)
+    with pytest.raises(ValueError, match="out must have the image's shape"):
+        richardson_lucy(image, PSF, 2, out=np.empty((2, 2), np.float32))
     with pytest.raises(ValueError, match="energy must be above 0 and below 1"):
         psf_reach(PSF, energy=1)

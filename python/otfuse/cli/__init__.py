@@ -51,7 +51,10 @@ def run() -> NoReturn:
     first visit each module: together a fifth of a short job.
     """
     gc.set_threshold(100_000, 50, 100)
-    code = main()
+    try:
+        code = main()
+    except SystemExit as end:  # SIGTERM; threads that work on tiles do not hold it up
+        code = int(end.code or 0)
     try:
         sys.stdout.flush()
         sys.stderr.flush()

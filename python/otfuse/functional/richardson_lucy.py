@@ -254,6 +254,8 @@ def _variation(
         )
     if voxel is None:
         return (1.0,) * ndim, tv
+    if isinstance(voxel, int | float):
+        raise TypeError(f"{NAME}: voxel must have {ndim} positive edges, got the number {voxel:g}")
     edges = tuple(_checks.finite_number(NAME, "voxel", v) for v in voxel)
     if len(edges) != ndim or min(edges) <= 0:
         raise ValueError(f"{NAME}: voxel must have {ndim} positive edges, got {edges}")

@@ -43,9 +43,17 @@ class Workplace:
 
 @contextmanager
 def here(job: Job) -> Iterator[Workplace]:
-    """Threads of this process."""
-    with ThreadPoolExecutor(THREADS) as executor:
+    """Threads of this process, which an interrupt leaves to end with it."""
+    executor = ThreadPoolExecutor(THREADS)
+    interrupted = True
+    try:
         yield Workplace(executor, THREADS, job, True)
+        interrupted = False
+    except Exception:
+        interrupted = False
+        raise
+    finally:
+        executor.shutdown(wait=not interrupted, cancel_futures=True)
 
 
 def run_job(

@@ -70,7 +70,8 @@ class Runner:
 
         Raises
         ------
-        Whatever ends a task but a fault of its tile; tasks that have begun end first.
+        Whatever ends a task but a fault of its tile; tasks that have begun end first. An interrupt
+        does not wait for them, as a tile may take minutes: what they write is gone over again.
         """
         needed = [t for t in self._job.tiles() if self._blocks_of[t]]
         kept = [tile for tile in needed if self._job.part(tile).exists()]
@@ -87,10 +88,12 @@ class Runner:
                     told(done, total)
                 if stopped():
                     raise RuntimeError("jobs: output must be held, another run took it over")
-        finally:
+        except BaseException as error:
             for future in self._running:
                 future.cancel()
-            wait(self._running)
+            if isinstance(error, Exception):
+                wait(self._running)
+            raise
         self.outcome.missing = sorted(self._missing)
         return self.outcome
 

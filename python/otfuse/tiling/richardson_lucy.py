@@ -158,11 +158,10 @@ def richardson_lucy(
     kind = device.partition(":")[0]
     _checks.one_of(_NAME, "device", kind, ("cpu", "cuda"))
     _checks.one_of(_NAME, "stop", stop, (None, "idiv", "held_out"))
-    if len(image.shape) < ndim:
-        raise ValueError(
-            f"{_NAME}: image must have at least the {ndim} axes of the psf, got {image.shape}"
-        )
-    shape = tuple(image.shape)
+    _checks.at_least(_NAME, "n_iters", n_iters, 1)
+    shape = _shape_of(image, ndim)
+    if out is not None and tuple(out.shape) != shape:
+        raise ValueError(f"{_NAME}: out must have the image's shape {shape}, got {out.shape}")
     method: dict[str, Any] = {
         "acceleration": acceleration,
         "back_projector": back_projector is not None,
@@ -218,6 +217,16 @@ def richardson_lucy(
         write = partial(_write_rows, result, index)
         restore_image(TiledLoop(plan, loop, saturation, device=device), read, write)
     return result
+
+
+def _shape_of(image: Any, ndim: int) -> tuple[int, ...]:
+    if not hasattr(image, "shape"):
+        raise TypeError(f"{_NAME}: image must be an array, got {type(image).__name__}")
+    if len(image.shape) < ndim:
+        raise ValueError(
+            f"{_NAME}: image must have at least the {ndim} axes of the psf, got {image.shape}"
+        )
+    return tuple(image.shape)
 
 
 def restore_image(

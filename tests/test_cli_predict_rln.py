@@ -161,8 +161,8 @@ def test_tiles_where_rows_do_not_fit(
 def test_rows_take_what_is_planned(rng: np.random.Generator) -> None:
     from otfuse.tiling.rln_plan import rln_rows_bytes
 
-    # Twice the rows, nothing more; twice the planes, twice what is kept of them.
-    assert rln_rows_bytes((40, 2000, 300)) == rln_rows_bytes((40, 1000, 300))
+    # Twice the rows, at most other strips; twice the planes, twice what is kept of them.
+    assert rln_rows_bytes((40, 2000, 300)) < 1.1 * rln_rows_bytes((40, 1000, 300))
     assert rln_rows_bytes((80, 1000, 300)) < 2 * rln_rows_bytes((40, 1000, 300))
 
 

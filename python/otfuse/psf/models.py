@@ -161,6 +161,8 @@ def gaussian(
         Extents of the PSF.
     sigma : float or one per axis
         Standard deviation in voxels; 0 is a delta along that axis.
+    dtype, device
+        Of the result.
 
     Returns
     -------
@@ -188,7 +190,13 @@ def gaussian(
 
 
 def airy_unit(na: Scalar, wavelength: Scalar) -> Scalar:
-    """Return the diameter of the first dark ring in focus, `1.22 wavelength / na`, micrometres."""
+    """Return the diameter of the first dark ring in focus, `1.22 wavelength / na`, micrometres.
+
+    Parameters
+    ----------
+    na, wavelength : float or Tensor
+        Aperture, and wavelength in micrometres.
+    """
     return 1.2196698912665045 * wavelength / na
 
 

@@ -39,6 +39,8 @@ def shells(
         Thickness of the wall; by default 1.5 of the shortest edges.
     voxel : (dz, dy, dx)
         Edges of a voxel, in any unit of length.
+    device : torch.device or str, optional
+        Where the volume is made; the CPU unless told.
 
     Returns
     -------
@@ -77,6 +79,8 @@ def beads(
         edges.
     voxel : (dz, dy, dx)
         Edges of a voxel, in any unit of length.
+    device : torch.device or str, optional
+        Where the volume is made; the CPU unless told.
 
     Returns
     -------
@@ -114,6 +118,8 @@ def ellipsoids(
         edges, less in a small volume.
     voxel : (dz, dy, dx)
         Edges of a voxel, in any unit of length.
+    device : torch.device or str, optional
+        Where the volume is made; the CPU unless told.
 
     Returns
     -------
@@ -154,6 +160,8 @@ def rods(
         Thickness of the rods; by default 3 of the shortest edges.
     voxel : (dz, dy, dx)
         Edges of a voxel, in any unit of length.
+    device : torch.device or str, optional
+        Where the volume is made; the CPU unless told.
 
     Returns
     -------

@@ -42,6 +42,8 @@ def specimen(
         The same seed gives the same specimen.
     voxel : (dz, dy, dx)
         Edges of a voxel, in any unit of length.
+    device : torch.device or str, optional
+        Where the volume is made; the CPU unless told.
 
     Returns
     -------
@@ -80,6 +82,8 @@ def phantoms(
         ellipsoids), "filaments" and "nuclei".
     voxel : (dz, dy, dx)
         Edges of a voxel, in any unit of length; anisotropic ones are drawn as such.
+    device : torch.device or str, optional
+        Where the volume is made; the CPU unless told.
 
     Returns
     -------

@@ -45,6 +45,8 @@ def nuclei(
         Length over which the texture forgets itself; by default 4 of the shortest edges.
     voxel : (dz, dy, dx)
         Edges of a voxel, in any unit of length.
+    device : torch.device or str, optional
+        Where the volume is made; the CPU unless told.
 
     Returns
     -------

@@ -41,6 +41,8 @@ def filaments(
         Length over which a fibre forgets its direction; by default 40 of the shortest edges.
     voxel : (dz, dy, dx)
         Edges of a voxel, in any unit of length.
+    device : torch.device or str, optional
+        Where the volume is made; the CPU unless told.
 
     Returns
     -------
@@ -91,6 +93,8 @@ def dots(
         Full width at half maximum, in the unit of `voxel`; by default 1.5 of its shortest edges.
     voxel : (dz, dy, dx)
         Edges of a voxel, in any unit of length.
+    device : torch.device or str, optional
+        Where the volume is made; the CPU unless told.
 
     Returns
     -------

@@ -130,9 +130,9 @@ def ome_stack(wavelengths):
 def test_warns_of_coarse_sampling(run, target):
     code, out, _ = run("-o", target, *OPTICS, "--voxel", "0.6,0.2,0.05", "--shape", "3,9,9")
     assert code == 0
-    assert "coarser than Nyquist in z 0.6" in out
-    assert "y 0.2" in out
-    assert "x 0.05" not in out
+    assert "coarser than Nyquist (z 0.6 µm, needed" in out
+    assert "; y 0.2 µm" in out
+    assert "x 0.05 µm" not in out
 
 
 def test_an_existing_file_stays(run, target):

@@ -9,7 +9,7 @@ from typing import Any
 
 from otfuse.cli._errors import UsageError
 from otfuse.cli._options import DeconvolveOptions, parse_numbers, per_channel
-from otfuse.cli._psf_model import NEEDED, finest_voxel, light_of_detail
+from otfuse.cli._psf_model import NEEDED, finest_voxel, light_of_detail, sampling_warnings
 from otfuse.cli._report import Report
 from otfuse.io.stack import Stack, Voxel
 
@@ -279,15 +279,5 @@ def warn_of_sampling(chosen: JobOptics, stack: Stack, report: Report) -> None:
         return
     dz, dxy = finest_voxel(chosen.modality, min(known, key=lambda values: values[light]))
     limits = (dz if stack.data.shape[2] > 1 else None, dxy, dxy)
-    sizes: dict[str, tuple[float, float]] = {}
-    for axis, size, limit in zip("zyx", chosen.voxel, limits, strict=True):
-        if size is not None and limit is not None and size > 1.01 * limit:
-            sizes[axis] = size, limit
-    if "y" in sizes and sizes.get("y") == sizes.get("x"):
-        sizes["xy"] = sizes.pop("y")
-        del sizes["x"]
-    if sizes:
-        told = (f"{axis} {size:g} µm, needed {limit:.3g}" for axis, (size, limit) in sizes.items())
-        report.warn(
-            f"sampling is coarser than Nyquist ({'; '.join(told)}): finer detail is lost or aliased"
-        )
+    for caution in sampling_warnings(chosen.voxel, limits):
+        report.warn(caution)

@@ -71,6 +71,20 @@ def finest_voxel(modality: str, values: Mapping[str, Any]) -> tuple[float, float
     return nyquist(values["na"], light, values["immersion_index"], modality)
 
 
+def sampling_warnings(voxel: Sequence[float | None], limits: Sequence[float | None]) -> list[str]:
+    """Return a warning where known edges (z, y, x) of a voxel exceed the coarsest that will do."""
+    coarse: dict[str, tuple[float, float]] = {}
+    for axis, size, limit in zip("zyx", voxel, limits, strict=True):
+        if size is not None and limit is not None and size > 1.01 * limit:
+            coarse[axis] = size, limit
+    if "y" in coarse and coarse.get("y") == coarse.get("x"):
+        coarse["xy"] = coarse.pop("y")
+        del coarse["x"]
+    told = "; ".join(f"{axis} {a:g} µm, needed {b:.3g}" for axis, (a, b) in coarse.items())
+    lost = "finer detail is lost or aliased"
+    return [f"sampling is coarser than Nyquist ({told}): {lost}"] if coarse else []
+
+
 def light_of_detail(modality: str) -> str:
     """Return the name of the wavelength that the finest detail comes from."""
     focused = "excitation_wavelength" in NEEDED[modality]

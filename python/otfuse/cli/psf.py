@@ -15,7 +15,13 @@ from otfuse.cli import _arguments as arg
 from otfuse.cli._beads import write_bead_psf
 from otfuse.cli._errors import UsageError
 from otfuse.cli._memory import allowed_memory
-from otfuse.cli._psf_model import NEEDED, finest_voxel, make_psf, model_shape
+from otfuse.cli._psf_model import (
+    NEEDED,
+    finest_voxel,
+    make_psf,
+    model_shape,
+    sampling_warnings,
+)
 from otfuse.cli._report import Report, by_extents, in_bytes
 from otfuse.io import Stack, check_target, provenance, read_stack, write_stack
 
@@ -272,13 +278,7 @@ def _report_recipe(recipe: _Recipe, report: Report) -> None:
 def _sampling(recipe: _Recipe) -> list[str]:
     """Return a warning where the voxels are too large for the optics."""
     dz, dxy = finest_voxel(recipe.modality or "widefield", vars(recipe))
-    limits = zip("zyx", _known(recipe.voxel), (dz, dxy, dxy), strict=True)
-    coarse = [
-        f"{axis} {edge:g} µm (Nyquist {most:.3g} µm)"
-        for axis, edge, most in limits
-        if edge > 1.01 * most
-    ]
-    return [f"sampling is coarser than Nyquist in {', '.join(coarse)}"] if coarse else []
+    return sampling_warnings(recipe.voxel, (dz, dxy, dxy))
 
 
 def _write(output: Path, psf: Tensor, recipe: _Recipe, overwrite: bool, report: Report) -> None:

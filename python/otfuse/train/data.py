@@ -119,8 +119,8 @@ def paired_stacks(input_folder: str | Path, target_folder: str | Path, *, ndim: 
         more = f" and {len(alone) - 1} more" * (len(alone) > 1)
         raise FileNotFoundError(
             errno.ENOENT,
-            f"train: every file must have one of its name in the other folder{more}",
-            alone[0],
+            "train: every file must have one of its name in the other folder",
+            f"{alone[0]}{more}",
         )
     if not names[0]:
         raise ValueError(f"train: folder must hold TIFF files, got none in {input_folder}")

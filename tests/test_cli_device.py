@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,8 @@ from late import PromptDevice
 from otfuse import _C, tiling
 from otfuse.cli import _volume_settle
 from otfuse.cli._device import choose_device
-from otfuse.io import find_provenance, open_volume, read_stack
+from otfuse.io import create_volume, find_provenance, open_volume, read_stack
+from otfuse.nn import MRBCR, RLN
 from otfuse.tiling import device, shuttle_to
 from test_cli_volume import PSF, Volumes, volumes
 
@@ -236,6 +237,71 @@ def test_info_tells_what_a_gpu_would_take(run: CommandLine, gpu: FakeGpu) -> Non
     assert absent.code == 0 and re.search(row.format("an unknown time"), absent.out)
     assert "there is no cuda:1 here to measure the time on" in absent.out
     run("info", image, "--device", "tpu").failed(2, "info: --device must be auto, cpu or cuda")
+
+
+@pytest.fixture
+def predict(
+    run: CommandLine, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., np.ndarray]:
+    """What a network makes of in.zarr or in.tif, on a device."""
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, device: self)
+    torch.manual_seed(3)
+    image = counts((1, 2, 6, 40, 44)).astype(np.float32)
+    save(run.folder / "in.tif", image)
+    writer = create_volume(run.folder / "in.zarr", image.shape, np.float32)
+    writer.write(..., image)
+    writer.finish()
+
+    def made(model: str, kind: str, device: str, *words: object) -> np.ndarray:
+        weights = run.folder / f"{model}.safetensors"
+        if not weights.exists():
+            {"mrbcr": MRBCR, "rln": RLN}[model]().save(weights)
+        out = run.folder / f"{device}{kind}"
+        given = (run.folder / f"in{kind}", "-o", out, "--model", model, "--weights", weights)
+        done = run("predict", *given, "--device", device, *words)
+        assert done.code == 0, done.err
+        assert f"weights from {weights}, on {device}" in done.out
+        return open_volume(out).read()
+
+    return made
+
+
+@pytest.mark.parametrize("kind", [".tif", ".zarr"])
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("mrbcr", ("--tile", 32, "--overlap", 8)),
+        ("mrbcr", ("--normalize", "tile", "--tile", 32, "--overlap", 8)),
+        ("rln", ()),
+    ],
+)
+def test_networks(
+    model: str,
+    words: tuple[object, ...],
+    kind: str,
+    predict: Callable[..., np.ndarray],
+    gpu: FakeGpu,
+) -> None:
+    here = predict(model, kind, "cpu", *words)
+    assert gpu.device.copies == 0
+    there = predict(model, kind, "cuda", *words)
+    np.testing.assert_allclose(there, here, rtol=0, atol=1e-5 * np.abs(here).max())
+    assert gpu.device.copies >= 4
+
+
+def test_a_gpu_that_holds_no_plane(
+    predict: Callable[..., np.ndarray], run: CommandLine, gpu: FakeGpu
+) -> None:
+    predict("mrbcr", ".zarr", "cuda")
+    words = (run.folder / "in.zarr", "-o", run.folder / "cuda.zarr", "--weights")
+    weights = run.folder / "mrbcr.safetensors"
+    done = run("predict", *words, weights, "--device", "cpu")
+    done.failed(2, 'device must be what the output was begun with, "cuda", got "cpu"')
+    gpu.free = 1 << 18
+    for kind in (".tif", ".zarr"):
+        done = run("predict", words[0].with_suffix(kind), "-o", run.folder / f"a{kind}",
+                   "--weights", weights)  # fmt: skip
+        done.failed(2, "memory of the GPU must hold the work on a plane", "give --device cpu")
 
 
 @pytest.fixture

@@ -110,9 +110,11 @@ def test_memory_is_foretold(tmp_path: Any, case: dict[str, Any]) -> None:
 _NETWORK_CHILD = """
 import sys
 import numpy as np
+import torch
 from types import SimpleNamespace
+from otfuse.cli._device import CPU
 from otfuse.cli._memory import resident
-from otfuse.cli._predict_planes import memory_of, restore_plane
+from otfuse.cli._predict_planes import PlanesTile, memory_of
 from otfuse.nn import MRBCR
 from otfuse.tiling.mrbcr_plan import plan_mrbcr
 
@@ -123,8 +125,9 @@ open("/proc/self/clear_refs", "w").write("5")
 before = resident()
 plan = plan_mrbcr((extent, extent), allowed or None, memory=memory_of(network))
 image = np.random.default_rng(0).random((extent, extent), np.float32)
-options = SimpleNamespace(normalize="image", scale="image", verbose=False)
-restore_plane(image, network, plan, options, "plane", [])
+options = SimpleNamespace(normalize="image", scale="image", verbose=False, compute=CPU)
+restorer = PlanesTile(network, options, plan)
+restorer.compute(None, [torch.from_numpy(a) for a in restorer.scaled(image[None], ["plane"])])
 status = open("/proc/self/status").read().splitlines()
 print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024 - before)
 """

@@ -118,12 +118,12 @@ def free_share(device: Any) -> int:
     return int(_SHARE_OF_FREE * free)
 
 
-def find_compute(command: str, name: str, workers: int = 1) -> Compute:
-    """Where a job of Richardson-Lucy computes, on this machine.
+def find_compute(command: str, name: str, workers: int = 1, *, kernels: bool = True) -> Compute:
+    """Where a job computes, on this machine.
 
     Parameters
     ----------
-    command, name
+    command, name, kernels
         As for `choose_device`.
     workers : int
         Processes that share the GPUs.
@@ -134,25 +134,27 @@ def find_compute(command: str, name: str, workers: int = 1) -> Compute:
     """
     import torch
 
-    device = choose_device(command, name, kernels=True)
+    device = choose_device(command, name, kernels=kernels)
     if device.type == "cpu":
         return CPU
     free, title = free_share(device), torch.cuda.get_device_name(device)
     if workers > 1:
-        _, count = _gpus()
+        count = _gpus()[kernels]
         free = min(free_share(torch.device("cuda", i)) for i in range(count))
         free //= -(-workers // count)
     return Compute(str(device), free, title)
 
 
-def compute_of(command: str, options: Any) -> Compute:
+def compute_of(command: str, options: Any, *, kernels: bool = True) -> Compute:
     """Where the job of a command computes: here, or where its workers are.
 
     Parameters
     ----------
     command : str
-    options : DeconvolveOptions
+    options : DeconvolveOptions or PredictOptions
         Checked.
+    kernels : bool
+        As for `choose_device`; a scheduler's workers always need them.
 
     Raises
     ------
@@ -165,7 +167,7 @@ def compute_of(command: str, options: Any) -> Compute:
             f"got {name}; each worker has a GPU of its own"
         )
     if address is None or name == "cpu":
-        return find_compute(command, name, options.local_cluster or 1)
+        return find_compute(command, name, options.local_cluster or 1, kernels=kernels)
     from otfuse.jobs import cluster
 
     with cluster.scheduler(address) as client:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from otfuse.cli._device import CPU, Compute
 from otfuse.cli._errors import UsageError
 from otfuse.cli._models import Model, find_model
 from otfuse.cli._options import (
@@ -41,6 +42,7 @@ class PredictOptions:
     second_view: Path | str | None = None
     local_cluster: int | None = None
     scheduler: str | None = None
+    compute: Compute = CPU  # not typed: what `device` was found to be
 
     @property
     def kind(self) -> Model:

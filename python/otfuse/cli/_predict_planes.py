@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,14 @@ from otfuse.cli._steps import Steps
 from otfuse.io import Stack
 
 if TYPE_CHECKING:
-    from otfuse.tiling import TilePlan
+    from torch import Tensor
+
+    from otfuse.tiling import Tile, TilePlan
     from otfuse.tiling.mrbcr_plan import MrbcrMemory
 
 # Shares of pixels left below 0 and above 1 by `--normalize percentile`.
 _PERCENTILES = (0.1, 99.9)
+Place = tuple[int, ...]  # channel and number of a plane
 
 
 def predict_planes(
@@ -38,19 +42,25 @@ def predict_planes(
     report : Report
         Told the plan, and with `--verbose` how much tiles show.
     """
+    from otfuse.tiling import seam_size
+
     nt, nc, nz, *extents = stack.data.shape
     result_bytes = 4 * nc * nz * prod(extents)
     plan = plan_of_options(options, network, extents, result_bytes)
     report_planes(options, network, plan, nt * nc * nz, report)
+    restorer = PlanesTile(network, options, plan)
     seams: list[float] = []
     with Steps(nt * nc * nz, "planes") as steps:
         for t in range(nt):
             result = np.empty((1, *stack.data.shape[1:]), np.float32)
-            for c, z in np.ndindex(nc, nz):
-                image = np.array(stack.data[t, c, z], dtype=np.float32)
-                where = f"{stack.channel_label(c)}, time point {t + 1}, plane {z + 1}"
-                result[0, c, z] = restore_plane(image, network, plan, options, where, seams)
+
+            def write(place: Place, restored: np.ndarray, into: np.ndarray = result[0]) -> None:
+                into[place] = restored
+                if options.verbose and len(plan) > 1:
+                    seams.append(seam_size(plan, restored).ratio)
                 steps.advance()
+
+            _restore_planes(restorer, stack, t, write)
             yield result
     if options.verbose and seams:
         report.row(
@@ -64,19 +74,29 @@ def plan_of_options(
     options: PredictOptions, network: Any, extents: Sequence[int], held: int
 ) -> TilePlan:
     """Tiles of each plane by what was asked for, `held` bytes of memory being taken already."""
+    from otfuse.tiling import pinned_bytes
+
     room = allowed_for("predict", options.max_memory) - held
-    return plan_plane("predict", extents, room, network, options.tile, options.overlap)
+    if options.compute.on_gpu:
+        waiting = 4 * prod(extents) + 4 * pinned_bytes(extents)  # one is read, two go either way
+        if waiting > room:
+            raise too_little("predict", "the planes on their way", room)
+        room = options.compute.free
+    return plan_plane(options, network, extents, room)
 
 
 def plan_plane(
-    command: str,
-    extents: Sequence[int],
-    allowed: int,
-    network: Any,
-    tile: int,
-    overlap: int,
+    options: PredictOptions, network: Any, extents: Sequence[int], allowed: int
 ) -> TilePlan:
     """Tiles of each plane, (ny, nx); a tile of 0 is as large as memory allows.
+
+    Parameters
+    ----------
+    options : PredictOptions
+    network : MRBCR
+    extents : (ny, nx)
+    allowed : int
+        Bytes of the memory of whatever computes.
 
     Raises
     ------
@@ -85,34 +105,40 @@ def plan_plane(
     from otfuse.tiling import plan_tiles
     from otfuse.tiling.mrbcr_plan import MULTIPLE, SMALLEST, margin_of, plan_mrbcr
 
+    tile, overlap = options.tile, options.overlap
     if min(extents) < SMALLEST or 0 < tile < SMALLEST:
         chosen = f" and tiles of {tile}" if tile else ""
         raise UsageError(
-            f"{command}: image and --tile must have at least {SMALLEST} pixels along y and x, got "
+            f"predict: image and --tile must have at least {SMALLEST} pixels along y and x, got "
             f"{by_extents(tuple(extents))}{chosen}"
         )
-    memory = memory_of(network)
+    memory, on_gpu = memory_of(network, options.compute.kind), options.compute.on_gpu
     if tile == 0:
         try:
             return plan_mrbcr(extents, max(1, allowed), memory=memory, overlap=overlap)
         except ValueError as error:
-            raise too_little(command, "the work on a plane", allowed, error) from None
+            if on_gpu:
+                raise UsageError(
+                    f"predict: memory of the GPU must hold the work on a plane, got "
+                    f"{in_bytes(allowed)} of it ({error}); give --device cpu"
+                ) from None
+            raise too_little("predict", "the work on a plane", allowed, error) from None
     plan = plan_tiles(extents, tile, overlap, multiple=MULTIPLE, margin=margin_of(overlap))
     need = memory(next(iter(plan)).shape, plan.shape)
     if need > allowed:
+        where, remedy = (" on the GPU", "--device cpu") if on_gpu else ("", "a larger --max-memory")
         raise UsageError(
-            f"{command}: memory must not exceed {in_bytes(max(0, allowed))}, got a plan of "
-            f"{in_bytes(need)}; give a smaller --tile or a larger --max-memory"
+            f"predict: memory must not exceed {in_bytes(max(0, allowed))}{where}, got a plan of "
+            f"{in_bytes(need)}; give a smaller --tile or {remedy}"
         )
     return plan
 
 
-def memory_of(network: Any) -> MrbcrMemory:
-    """What a network takes, where it is."""
+def memory_of(network: Any, device: str = "cpu") -> MrbcrMemory:
+    """What a network takes on a kind of device."""
     from otfuse.tiling.mrbcr_plan import MrbcrMemory
 
     widths = network.options
-    device = next(network.parameters()).device.type
     if not widths:
         return MrbcrMemory(None, device)
     return MrbcrMemory((widths["channels"], widths["bands"]), device)
@@ -123,7 +149,7 @@ def report_planes(
 ) -> None:
     """Print tiles, memory, scale and range."""
     tile = next(iter(plan)).shape
-    need = memory_of(network)(tile, plan.shape)
+    need = memory_of(network, options.compute.kind)(tile, plan.shape)
     report.row(
         "plan",
         f"{how_many(n_planes, 'plane')} of {how_many(len(plan), 'tile')} of {by_extents(tile)}, "
@@ -132,40 +158,109 @@ def report_planes(
     )
 
 
-def restore_plane(
-    image: np.ndarray,
-    network: Any,
-    plan: TilePlan,
-    options: PredictOptions,
-    where: str,
-    seams: list[float],
-) -> np.ndarray:
-    """One plane, in the range asked for; with `--verbose` adds how much its tiles show.
+@dataclass(frozen=True)
+class PlanesTile:
+    """Restores each plane of a tile, which holds whole ones.
 
-    The image is overwritten.
+    Attributes
+    ----------
+    network : Module
+    options : PredictOptions
+    plan : TilePlan
+        Of a plane.
     """
-    from otfuse.tiling import map_tiles, seam_size
-    from otfuse.tiling.mrbcr_plan import batch_of
 
-    if not np.isfinite(image).all():
-        raise UsageError(
-            f"predict: image must be finite, got NaN or infinity in {where}; replace them first"
-        )
-    run = _scaled(network, options)
-    if options.normalize != "tile":
-        low, span = _unit_of(image, options)
-        _to_unit(image, low, span)
-    restored = np.empty(image.shape, np.float32)
-    row = 0
-    for block in map_tiles(run, image, plan, batch=batch_of(next(iter(plan)).shape)):
-        restored[row : row + len(block)] = block
-        row += len(block)
-    if options.normalize != "tile" and options.scale == "image":
-        restored *= span
-        restored += low
-    if options.verbose and len(plan) > 1:
-        seams.append(seam_size(plan, restored).ratio)
-    return restored
+    network: Any
+    options: PredictOptions
+    plan: TilePlan
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return self.options.compute.device
+
+    def __call__(self, tile: Tile, counts: np.ndarray) -> np.ndarray:
+        """The restored tile, float32; `counts` are float32, and overwritten."""
+        import torch
+
+        arrays = [torch.from_numpy(array) for array in self.prepare(tile, counts)]
+        return self.finish(self.compute(tile, arrays).numpy())
+
+    def prepare(self, tile: Tile, counts: np.ndarray) -> list[np.ndarray]:
+        """The planes on the network's scale, and what was 0 and how far above it 1.
+
+        Raises
+        ------
+        ValueError  if a value is not finite.
+        """
+        return self.scaled(counts, [f"plane {tile.start[0] + z + 1}" for z in range(len(counts))])
+
+    def scaled(self, planes: np.ndarray, names: Sequence[str]) -> list[np.ndarray]:
+        """The same of planes that have names."""
+        ends = np.zeros((len(planes), 2), np.float32)
+        for plane, end, name in zip(planes, ends, names, strict=True):
+            if not np.isfinite(plane).all():
+                raise ValueError(
+                    f"predict: image must be finite, got NaN or infinity in {name}; replace them "
+                    "first"
+                )
+            if self.options.normalize != "tile":
+                end[:] = _unit_of(plane, self.options)
+                _to_unit(plane, *end)
+        return [planes, ends]
+
+    def compute(self, tile: Tile | None, arrays: Sequence[Tensor]) -> Tensor:
+        """The restored planes, in the range asked for, where they are."""
+        from otfuse.tiling import map_tiles
+        from otfuse.tiling.mrbcr_plan import batch_of
+
+        planes, ends = arrays
+        run = _scaled(self.network.to(self.device), self.options)
+        result, batch = planes.new_empty(planes.shape), batch_of(next(iter(self.plan)).shape)
+        for plane, restored, (low, span) in zip(planes, result, ends, strict=True):
+            row = 0
+            for block in map_tiles(run, plane, self.plan, batch=batch):
+                restored[row : row + len(block)] = block
+                row += len(block)
+            if self.options.normalize != "tile" and self.options.scale == "image":
+                restored *= span
+                restored += low
+        return result
+
+    def finish(self, result: np.ndarray) -> np.ndarray:
+        """The restored tile."""
+        return result
+
+
+def _restore_planes(
+    restorer: PlanesTile, stack: Stack, t: int, write: Callable[[Place, np.ndarray], None]
+) -> None:
+    """Restore each plane of a time point; `write` takes its channel and number, and the plane.
+
+    While one is computed on a GPU, the next one is on its way there and the last one back.
+    """
+    from otfuse.tiling import carrier_to, in_turns
+
+    carrier = carrier_to(restorer.device)
+
+    def read(place: Place) -> Any:
+        c, z = place
+        name = f"{stack.channel_label(c)}, time point {t + 1}, plane {z + 1}"
+        image = np.array(stack.data[t, c, z], dtype=np.float32)[None]
+        return carrier.send(*restorer.scaled(image, [name]))
+
+    def compute(place: Place, sent: Any) -> tuple[Place, Any]:
+        return place, carrier.give(restorer.compute(None, carrier.take(sent)))
+
+    def finish(made: tuple[Place, Any]) -> None:
+        write(made[0], carrier.fetch(made[1])[0])
+
+    places = np.ndindex(stack.data.shape[1:3])
+    if restorer.options.compute.on_gpu:
+        in_turns(places, read, compute, finish)
+        return
+    for place in places:  # the network takes all processors, and the next plane would take memory
+        finish(compute(place, read(place)))
 
 
 def _unit_of(image: np.ndarray, options: PredictOptions) -> tuple[np.float32, np.float32]:
@@ -177,19 +272,19 @@ def _unit_of(image: np.ndarray, options: PredictOptions) -> tuple[np.float32, np
     return low, high - low
 
 
-def _scaled(network: Any, options: PredictOptions) -> Callable[[np.ndarray], np.ndarray]:
+def _scaled(network: Any, options: PredictOptions) -> Callable[[Tensor], Tensor]:
     """What restores (n, ny, nx), each tile scaled on its own where that is asked for."""
-    if options.normalize != "tile":
-        return lambda tiles: network.restore(tiles)
+    import torch
 
-    def run(tiles: np.ndarray) -> np.ndarray:
-        low, high = (f(tiles, axis=(1, 2), keepdims=True) for f in (np.min, np.max))
-        _to_unit(tiles, low, high - low)
-        restored = np.asarray(network.restore(tiles))
-        if options.scale == "image":
-            restored *= high - low
-            restored += low
-        return restored
+    if options.normalize != "tile":
+        restore: Callable[[Tensor], Tensor] = network.restore
+        return restore
+
+    def run(tiles: Tensor) -> Tensor:
+        low, high = tiles.amin((1, 2), keepdim=True), tiles.amax((1, 2), keepdim=True)
+        span = high - low
+        restored: Tensor = network.restore((tiles - low) * torch.where(span > 0, 1 / span, 0))
+        return restored * span + low if options.scale == "image" else restored
 
     return run
 

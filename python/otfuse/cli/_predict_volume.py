@@ -6,12 +6,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from otfuse.cli._device import free_share
+from otfuse.cli._device import Compute
 from otfuse.cli._errors import UsageError
 from otfuse.cli._memory import allowed_for, too_little
 from otfuse.cli._models import MODELS
@@ -120,7 +121,7 @@ def _linear(options: PredictOptions, network: Any, extents: Sequence[int], repor
     """By rows on the CPU where memory holds what they take, and no tile is asked for."""
     from otfuse.tiling.rln_plan import rln_rows_bytes
 
-    if options.tile == 0 and _gpu_of(network) is None:
+    if options.tile == 0 and not options.compute.on_gpu:
         need = rln_rows_bytes(extents, network.views, network.inner_views)
         if need <= allowed_for("predict", options.max_memory):
             return work_by_rows(options, network, extents, report, need)
@@ -133,15 +134,20 @@ def _tiled(options: PredictOptions, network: Any, extents: Sequence[int], report
     from otfuse.tiling import cut, shuttle_to, stream_through, stream_tiles
     from otfuse.tiling.rln_plan import rln_volume_bytes
 
+    nz, ny, nx = extents
+    on_gpu = options.compute.on_gpu
+    count = _bytes_beside_gpu if on_gpu else rln_volume_bytes
+    takes = partial(count, shape=(ny, nz, nx), views=network.views)
     plan = plan_volume(
         extents,
         tile=options.tile,
         overlap=options.overlap,
         max_memory=options.max_memory,
-        gpu=_gpu_of(network),
+        gpu=gpu_of(options.compute),
         views=network.views,
+        bytes_of=takes,
     )
-    need = rln_volume_bytes(plan.tile, plan.shape, network.views)
+    need = takes(plan.tile)
     ty, tz, tx = plan.tile
     report.row(
         "plan",
@@ -168,7 +174,7 @@ def _tiled(options: PredictOptions, network: Any, extents: Sequence[int], report
             steps.advance()
             return result.transpose(1, 0, 2)
 
-        shuttle = shuttle_to(str(next(network.parameters()).device))
+        shuttle = shuttle_to(options.compute.device)
         if shuttle is None:
             stream_tiles(plan, read, compute, write)
             return
@@ -302,12 +308,23 @@ def _plan_of_tile(
     return plan
 
 
-def _gpu_of(network: Any) -> Gpu | None:
+def _bytes_beside_gpu(tile: Sequence[int], shape: Sequence[int], views: int) -> int:
+    """Memory of the host while tiles go through a GPU: one is read, two are on their way in either
+    direction, rows are blended and written."""
+    from otfuse.tiling import pinned_bytes
+
+    rows = 4 * tile[0] * shape[1] * shape[2]
+    return 4 * (views + 1) * prod(tile) + 2 * (views + 1) * pinned_bytes(tile) + 2 * rows
+
+
+def gpu_of(compute: Compute) -> Gpu | None:
     """The GPU that a network is on; None if it is on none."""
+    import torch
+
     from otfuse.functional._devices import has_kernels
     from otfuse.tiling.rln_plan import DEVICE_BYTES
 
-    device = next(network.parameters()).device
-    if device.type != "cuda":
+    if not compute.on_gpu:
         return None
-    return Gpu(free_share(device), DEVICE_BYTES if has_kernels(device) else _PLAIN)
+    known = compute.away or has_kernels(torch.device(compute.device))
+    return Gpu(compute.free, DEVICE_BYTES if known else _PLAIN)

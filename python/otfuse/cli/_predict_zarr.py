@@ -15,8 +15,8 @@ import numpy as np
 from otfuse.cli._errors import UsageError
 from otfuse.cli._memory import allowed_for
 from otfuse.cli._predict_options import PredictOptions
-from otfuse.cli._predict_planes import plan_plane, report_planes, restore_plane
-from otfuse.cli._predict_volume import check_network, check_views, plan_volume
+from otfuse.cli._predict_planes import PlanesTile, plan_plane, report_planes
+from otfuse.cli._predict_volume import check_network, check_views, gpu_of, plan_volume
 from otfuse.cli._report import Report, by_extents, how_many, in_time
 from otfuse.cli._steps import Steps
 from otfuse.cli._volume_bytes import CHUNK, packing_bytes, unpacking_bytes
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 
 # What the result does not depend on, or what is told by other means.
 _NOT_PARAMETERS = (
-    "image", "output", "weights", "device", "threads", "max_memory", "overwrite", "verbose",
-    "local_cluster", "scheduler",
+    "image", "output", "weights", "device", "compute", "threads", "max_memory", "overwrite",
+    "verbose", "local_cluster", "scheduler",
 )  # fmt: skip
 
 
 # Bytes for a voxel of a tile of whole planes: counts of it and of the next, the result of it and of
-# the last.
-_HELD = 16
+# the last; beside a GPU, which holds as much, counts and buffers of two, those at most doubled.
+_HELD, _HELD_BESIDE_GPU = 16, 40
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,7 @@ class NetworkTile:
     scales: tuple[tuple[float, float], ...]  # offset and span of each view
     back: bool  # to the first view's range
     others: tuple[Volume, ...]  # views after the first
-
-    @property
-    def device(self) -> str:
-        """Where it computes."""
-        return str(next(self.network.parameters()).device)
+    device: str = "cpu"  # where it computes
 
     def __call__(self, tile: Tile, counts: np.ndarray) -> np.ndarray:
         """The restored tile, float32; `counts` are float32, and overwritten."""
@@ -82,7 +78,7 @@ class NetworkTile:
 
     def compute(self, tile: Tile, arrays: Sequence[Tensor]) -> Tensor:
         """What the network makes of them, where they are."""
-        result: Tensor = self.network.restore(*arrays)
+        result: Tensor = self.network.to(self.device).restore(*arrays)
         return result
 
     def finish(self, result: np.ndarray) -> np.ndarray:
@@ -91,26 +87,6 @@ class NetworkTile:
 
         if self.back:
             IntensityScale(*self.scales[0]).to_image(result)
-        return result
-
-
-@dataclass(frozen=True)
-class PlanesTile:
-    """Restores each plane of a tile, which holds whole ones."""
-
-    network: Any
-    options: PredictOptions
-    plan: TilePlan  # of a plane
-
-    def __call__(self, tile: Tile, counts: np.ndarray) -> np.ndarray:
-        """The restored tile, float32; `counts` are float32, and overwritten."""
-        result = np.empty(counts.shape, np.float32)
-        for z, plane in enumerate(counts):
-            where = f"plane {tile.start[0] + z + 1}"
-            try:
-                result[z] = restore_plane(plane, self.network, self.plan, self.options, where, [])
-            except UsageError as error:  # a fault of this tile alone
-                raise ValueError(str(error)) from None
         return result
 
 
@@ -176,7 +152,9 @@ def _restorers(
     if options.model == "rln":
         back, images = options.scale == "image", np.ndindex(source.shape[:2])
         return tuple(
-            NetworkTile(network, (t, c), tuple(map(tuple, scales)), back, others)
+            NetworkTile(
+                network, (t, c), tuple(map(tuple, scales)), back, others, options.compute.device
+            )
             for (t, c), scales in zip(images, ledger.settled["scales"], strict=True)
         )
     nt, nc, nz = source.shape[:3]
@@ -234,19 +212,29 @@ def _plan_of_rln(options: PredictOptions, source: Volume, n_views: int) -> TileP
             overlap=options.overlap,
             max_memory=options.max_memory,
             workers=options.local_cluster,
-            bytes_of=partial(_job_bytes, source=source, views=n_views),
+            gpu=gpu_of(options.compute),
+            bytes_of=partial(
+                _job_bytes, source=source, views=n_views, on_gpu=options.compute.on_gpu
+            ),
         )
     )
 
 
-def _job_bytes(tile: Sequence[int], source: Volume, views: int) -> int:
-    """Memory of RLN on tiles (y, z, x): counts, their stack and result, and those of another."""
+def _job_bytes(tile: Sequence[int], source: Volume, views: int, on_gpu: bool) -> int:
+    """Memory of RLN on tiles (y, z, x): counts, their stack and result, and those of another.
+
+    A GPU takes the network; then counts and results of both are on their way to it and back.
+    """
     from otfuse.functional import rln_bytes
+    from otfuse.jobs.run import THREADS
+    from otfuse.tiling import pinned_bytes
 
     ty, tz, tx = tile
-    held = (12 * views + 4) * ty * tz * tx
     chunks = unpacking_bytes(source, (tz, ty, tx)) + packing_bytes(source)
-    return held + chunks + rln_bytes((tz, ty, tx), views)
+    if on_gpu:
+        each = 4 * views * ty * tz * tx + (views + 1) * pinned_bytes(tile)
+        return THREADS * each + chunks
+    return (12 * views + 4) * ty * tz * tx + chunks + rln_bytes((tz, ty, tx), views)
 
 
 def _scales_of_rln(views: list[Volume]) -> list[list[list[float]]]:
@@ -271,10 +259,12 @@ def _slabs(options: PredictOptions, network: Any, source: Volume) -> tuple[TileP
     nz, ny, nx = source.shape[2:]
     room = allowed_for("predict", options.max_memory, options.local_cluster)
     depth = CHUNK[2]
-    while depth > 1 and _HELD * depth * ny * nx > room // 2:
+    held, most = _HELD, room
+    if options.compute.on_gpu:
+        held, most, room = _HELD_BESIDE_GPU, min(room, options.compute.free), options.compute.free
+    while depth > 1 and held * depth * ny * nx > most // 2:
         depth //= 2
-    left = room - _HELD * depth * ny * nx
-    plane = plan_plane("predict", (ny, nx), left, network, options.tile, options.overlap)
+    plane = plan_plane(options, network, (ny, nx), room - _HELD * depth * ny * nx)
     return plan_tiles((nz, ny, nx), (min(depth, nz), ny, nx), 0), plane
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 from typer import Option
 
 from otfuse.cli import _arguments as arg
-from otfuse.cli._device import choose_device
+from otfuse.cli._device import compute_of
 from otfuse.cli._errors import UsageError
 from otfuse.cli._models import MODELS, find_model, resolve
 from otfuse.cli._options import located
@@ -123,6 +123,7 @@ def run_prediction(options: PredictOptions) -> None:
     """
     started, report = time.monotonic(), Report()
     options.check()
+    options = replace(options, compute=compute_of("predict", options, kernels=False))
     if named_zarr(options.output):
         from otfuse.cli._predict_zarr import predict_zarr
 
@@ -137,7 +138,7 @@ def run_prediction(options: PredictOptions) -> None:
     n_bytes = stack.data.size * np.dtype(options.dtype).itemsize
     check_target(options.output, overwrite=options.overwrite, n_bytes=n_bytes)
     report_image(stack, report)
-    network = load_network(options, report)
+    network = load_network(options, report).to(options.compute.device)
     counted = _Counted(options.dtype != "float32")
     written = _restore(options, network, stack, counted, report)
     report_written(written, options.dtype, stack, report)
@@ -180,21 +181,24 @@ class _Counted:
 
 
 def load_network(options: PredictOptions, report: Report) -> Any:
-    """The network with its weights, on the device asked for."""
+    """The network with its weights, on the CPU."""
     import torch
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    network = options.kind.load(options.weights)
+    network, device = options.kind.load(options.weights), options.compute.device
     count = sum(p.numel() for p in network.parameters())
-    device = choose_device("predict", options.device)
     report.row("network", f"{options.model}, {count} weights from {options.weights}, on {device}")
-    return network.to(device).eval()
+    return network.eval()
 
 
 def make_record(options: PredictOptions, stack: Stack) -> dict[str, Any]:
     """Provenance: what was asked for, and of which weights."""
-    typed = {key: value for key, value in asdict(options).items() if value is not None}
+    typed = {
+        key: value
+        for key, value in asdict(options).items()
+        if value is not None and key != "compute"
+    }
     return provenance(
         command="predict",
         input={
@@ -203,6 +207,7 @@ def make_record(options: PredictOptions, stack: Stack) -> dict[str, Any]:
             "shape": list(stack.data.shape),
         },
         options=typed,
+        device=options.compute.kind,
         weights_sha256=weights_digest(options.weights),
     )
 

@@ -152,12 +152,18 @@ def plan_richardson_lucy(
         (math.prod(geometry.image_shape), voxels, math.prod(geometry.estimate_shape)),
         {None: 1, "shb": 2, "biggs": 3}[acceleration],
         weighted,
+        device,
     )
     return MemoryPlan(grid, work_bytes, voxels, seconds, held)
 
 
 def _stop_bytes(
-    stop: str | None, item: int, voxels: tuple[int, int, int], states: int, weighted: bool
+    stop: str | None,
+    item: int,
+    voxels: tuple[int, int, int],
+    states: int,
+    weighted: bool,
+    device: str,
 ) -> int:
     """Arrays of a stop besides the loop's and the result.
 
@@ -171,6 +177,8 @@ def _stop_bytes(
         Arrays that go from one call of the loop to the next.
     weighted : bool
         Whether edges or hidden pixels are weighted.
+    device : str
+        On one "gradient_consensus" is not a loop but operations with an array for each.
     """
     image, grid, estimate = (item * n for n in voxels)
     if stop == "idiv":  # a call's arrays and those that it makes
@@ -178,5 +186,7 @@ def _stop_bytes(
     if stop == "held_out":  # halves, late estimates, and two runs: one between calls, one in one
         return 4 * image + grid + 3 * states * estimate
     if stop == "gradient_consensus":  # halves twice, the loop's second spectrum and correction
+        if device == "cuda":
+            return 8 * image + (8 if weighted else 6) * estimate
         return 4 * image + 2 * grid + (3 if weighted else 2) * estimate
     return 0

@@ -4,6 +4,7 @@
 from otfuse.tiling.blend import WINDOWS, Blend, blend, map_tiles
 from otfuse.tiling.budget import plan_within
 from otfuse.tiling.device import (
+    carrier_to,
     from_device,
     gpu_here,
     pinned_bytes,
@@ -38,6 +39,7 @@ __all__ = [
     "TilePlan",
     "TiledLoop",
     "blend",
+    "carrier_to",
     "count_bytes",
     "count_iterations",
     "cut",

@@ -154,19 +154,43 @@ def shuttle_to(device: str) -> Shuttle | None:
     return Shuttle(Cuda(place)) if place.type == "cuda" else None
 
 
+class AtHand:
+    """A shuttle that has nowhere to go: arrays are where they are computed with."""
+
+    def send(self, *arrays: np.ndarray) -> list[Tensor]:
+        """The arrays themselves."""
+        return [torch.from_numpy(array) for array in arrays]
+
+    def take(self, sent: list[Tensor]) -> list[Tensor]:
+        """The same."""
+        return sent
+
+    def give(self, result: Tensor) -> Tensor:
+        """The same."""
+        return result
+
+    def fetch(self, returned: Tensor) -> np.ndarray:
+        """The same."""
+        return returned.numpy()
+
+
+def carrier_to(device: str) -> Any:
+    """A shuttle to a device; on the CPU one that copies nothing."""
+    return shuttle_to(device) or AtHand()
+
+
 def to_device(device: str, array: np.ndarray) -> Tensor:
     """A float32 array where a device computes; on the CPU the array itself."""
-    shuttle = shuttle_to(device)
-    if shuttle is None:
-        return torch.from_numpy(array)
-    (there,) = shuttle.take(shuttle.send(array))
+    carrier = carrier_to(device)
+    there: Tensor = carrier.take(carrier.send(array))[0]
     return there
 
 
 def from_device(device: str, result: Tensor) -> np.ndarray:
     """What a device computed, once it is here."""
-    shuttle = shuttle_to(device)
-    return result.numpy() if shuttle is None else shuttle.fetch(shuttle.give(result))
+    carrier = carrier_to(device)
+    array: np.ndarray = carrier.fetch(carrier.give(result))
+    return array
 
 
 class Gpu(NamedTuple):

@@ -56,11 +56,9 @@ class MrbcrMemory:
     def plane(self, tile: Sequence[int], shape: Sequence[int]) -> int:
         """Bytes of working through a plane: image and result, tiles cut and rows blended.
 
-        None of them are a device's.
+        On a device there are also the next image and the last result.
         """
-        if self.device == "cuda":
-            return 0
-        held = 8 * prod(shape) + 4 * batch_of(tile) * prod(tile)
+        held = (16 if self.device == "cuda" else 8) * prod(shape) + 4 * batch_of(tile) * prod(tile)
         return held + (8 if tile[0] < shape[0] else 4) * tile[0] * shape[1]
 
     def __call__(self, tile: Sequence[int], shape: Sequence[int]) -> int:

@@ -22,8 +22,9 @@ VARIANTS: dict[str, dict] = {
     "biggs-tv": {"acceleration": "biggs", "tv": 0.02},
 }
 N_ITERS = 5
-# As in test_richardson_lucy, and the total variation divides by slopes, near 0 in places.
-GROWTH = 16 * N_ITERS
+# As in test_richardson_lucy, and the total variation divides by slopes, near 0 in places:
+# 3.0e-13 was the worst in double precision.
+GROWTH = 32 * N_ITERS
 
 
 def voxel_of(ndim: int) -> tuple[float, ...]:

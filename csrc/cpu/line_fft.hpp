@@ -129,9 +129,14 @@ OTFUSE_KERNEL void middle_stage(const LineView<real_t> from, const LineView<real
   }
 }
 
+// How a pointwise operation stands to a line's frequencies: its values come out of them,
+// go into them, or both.
+enum class Way { kOut, kIn, kBoth };
+
 // The last inverse stage, a pointwise operation on the line's values in natural order,
-// and the first forward stage, in registers: both take the same R values.
-template <int R, class real_t, class Op>
+// and the first forward stage, in registers: both take the same R values. With kOut and
+// kIn one of the stages is left out, and the operation keeps or makes the values.
+template <int R, Way kWay, class real_t, class Op>
 OTFUSE_KERNEL void turn_stage(real_t* line, int64_t sub, const real_t* twiddles,
                               Op& caller_op) {
   using V = Lanes<real_t>;
@@ -141,12 +146,19 @@ OTFUSE_KERNEL void turn_stage(real_t* line, int64_t sub, const real_t* twiddles,
     real_t* first = line + j * kStep;
     const real_t* w = twiddles + 2 * (R - 1) * j;
     Complex<V> values[R];
-    Dft<R, real_t>::template run<V>(
-        [&](auto r) OTFUSE_LAMBDA {
-          return twiddled(r, swapped(load_complex<real_t>(first + r * sub * kStep)), w);
-        },
-        [&](auto r, const Complex<V>& v)
-            OTFUSE_LAMBDA { values[r] = op(j + r * sub, swapped(v)); });
+    if constexpr (kWay == Way::kIn) {
+      unroll<R>([&](auto r) OTFUSE_LAMBDA {
+        values[r] = op(j + r * sub, zero_complex<real_t>());
+      });
+    } else {
+      Dft<R, real_t>::template run<V>(
+          [&](auto r) OTFUSE_LAMBDA {
+            return twiddled(r, swapped(load_complex<real_t>(first + r * sub * kStep)), w);
+          },
+          [&](auto r, const Complex<V>& v)
+              OTFUSE_LAMBDA { values[r] = op(j + r * sub, swapped(v)); });
+    }
+    if constexpr (kWay == Way::kOut) continue;
     Dft<R, real_t>::template run<V>(
         [&](auto r) OTFUSE_LAMBDA { return values[r]; },
         [&](auto r, const Complex<V>& v)

@@ -24,20 +24,20 @@ class NodePlanes {
       : l(l), nodes(nodes), shares(shares), spectra(spectra), s(s) {}
 
   // As turn_plane, enter_plane and leave_plane (cpu/planes.hpp) of one spectrum.
-  template <class OpOf>
+  template <Way kWay, class OpOf>
   void turn(int64_t z, RowBlocks blocks, const OpOf& op_of) const {
-    inverse_columns(z);
+    if (kWay != Way::kIn) inverse_columns(z);
     for (int64_t b = blocks.first; b < blocks.last; ++b) {
       auto op = op_of(b);
-      gather(z, b);
+      if (kWay != Way::kIn) gather(z, b);
       for (int64_t x = 0; x < l.grid.x; ++x) {
         real_t* const at = s.line + x * l.kStep;
         store_complex(at, op(x, load_complex<real_t>(at)));
       }
       op.finish();
-      scatter(z, b);
+      if (kWay != Way::kOut) scatter(z, b);
     }
-    forward_columns(z);
+    if (kWay != Way::kOut) forward_columns(z);
   }
 
   template <class OpOf>

@@ -62,21 +62,22 @@ void each_plane(const Layout<real_t>& l, const Team& team, const Extents& extent
 
 // What happens to a plane between the frequencies: `op_of(row_block)` makes the pointwise
 // operation of that row block, op(x, complex lanes) -> complex lanes, then op.finish().
-template <class real_t, class OpOf>
+// With kOut its results, with kIn what it is given, count for nothing.
+template <Way kWay = Way::kBoth, class real_t, class OpOf>
 void turn_plane(const Layout<real_t>& l, real_t* plane, int64_t rows, RowBlocks blocks,
                 const OpOf& op_of, const Scratch<real_t>& s) {
-  inverse_y(l, plane, rows, s);
+  if (kWay != Way::kIn) inverse_y(l, plane, rows, s);
   for (int64_t b = blocks.first; b < blocks.last; ++b) {
     auto op = op_of(b);
-    gather_rows(l, plane, b * l.kStep, rows, s.line);
-    turn_rows(l, s.line, op, s);
+    if (kWay != Way::kIn) gather_rows(l, plane, b * l.kStep, rows, s.line);
+    turn_rows<kWay>(l, s.line, op, s);
     op.finish();
-    scatter_rows(l, s.line, plane, b * l.kStep, rows);
+    if (kWay != Way::kOut) scatter_rows(l, s.line, plane, b * l.kStep, rows);
   }
-  forward_y(l, plane, rows, s);
+  if (kWay != Way::kOut) forward_y(l, plane, rows, s);
 }
 
-// Only into the frequencies: the operation's values do not depend on what it is given.
+// Only into the frequencies: `op_of(row_block)(line)` makes the values.
 template <class real_t, class OpOf>
 void enter_plane(const Layout<real_t>& l, real_t* plane, int64_t rows, RowBlocks blocks,
                  const OpOf& op_of, const Scratch<real_t>& s) {

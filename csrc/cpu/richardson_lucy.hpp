@@ -35,8 +35,8 @@ class RichardsonLucy : RlFrame<real_t> {
                  Team team, int64_t item, real_t* memory, const Scratch<real_t>& s)
       : Frame(l, p, team, item, memory, s),
         biggs(p.acceleration == Acceleration::kBiggs),
-        streams(p.tv > 0 && p.acceleration == Acceleration::kNone &&
-                l.real_size(l.grid.z, l.grid.y) * int64_t(sizeof(real_t)) > 2 * kL2Bytes),
+        multiplied(p.tv > 0 && p.acceleration == Acceleration::kNone && !p.otf_back),
+        streams(p.tv > 0 && p.acceleration == Acceleration::kNone && Frame::large),
         variation(l, p, p.floor[item], s.extra) {}
 
   void run(std::atomic<bool>& stop) {
@@ -73,18 +73,34 @@ class RichardsonLucy : RlFrame<real_t> {
     load_field(p.previous ? p.previous : p.estimate, l.grid, real_t(0), m.previous);
   }
 
-  // What row block b of plane z is multiplied by; its damping only lasts until the next
-  // is asked for.
+  // What row block b of plane z is multiplied by; with total variation it only lasts
+  // until the next is asked for.
   Factors<real_t> factors(int64_t z, int64_t b) {
-    if (p.tv > 0) variation.damp(m.estimate, z, b, s.rows);
-    const real_t* const weight = m.weight ? m.weight + block(z, b, l.grid.y) : nullptr;
-    const real_t* const damping = p.tv > 0 ? s.rows : nullptr;
-    if (p.otf_back) return {nullptr, weight, damping, floor, floor};
-    return {weight, nullptr, damping, floor, V{}};
+    const real_t* weight = m.weight ? m.weight + block(z, b, l.grid.y) : nullptr;
+    const real_t* const shift = p.otf_back ? std::exchange(weight, nullptr) : nullptr;
+    const real_t* damping = nullptr;
+    if (p.tv > 0) {
+      variation.damp(m.estimate, z, b, {false, weight}, s.rows);
+      (weight ? weight : damping) = s.rows;
+    }
+    const V tiny = broadcast(std::numeric_limits<real_t>::min());
+    return {weight, shift, damping, floor, p.otf_back ? floor : biggs ? tiny : V{}};
   }
 
   UpdateOp<real_t> update_op(int64_t z, int64_t b, int64_t i) {
     const int64_t at = block(z, b, l.grid.y);
+    if (multiplied && i >= 0) {
+      const real_t* const weight = m.weight ? m.weight + at : nullptr;
+      variation.damp(m.estimate, z, b, {true, weight}, s.rows);
+      return {{nullptr, nullptr, nullptr, floor, V{}},
+              s.rows,
+              nullptr,
+              m.previous + at,
+              V{},
+              V{},
+              streams,
+              0};
+    }
     real_t* const estimate = m.estimate + at;
     real_t* const previous = m.previous + at;
     const bool momentum = p.acceleration == Acceleration::kShb;
@@ -99,7 +115,7 @@ class RichardsonLucy : RlFrame<real_t> {
   }
 
   void start() {
-    if (biggs) return enter_points(m.previous, V{});
+    if (biggs) return enter_points(m.previous, V{}, true);
     each_plane(l, team, l.grid, [&](int64_t z, RowBlocks blocks) {
       const auto first = [&](int64_t b) {
         const auto op = update_op(z, b, -1);
@@ -149,7 +165,7 @@ class RichardsonLucy : RlFrame<real_t> {
 
   void update_biggs(int64_t i) {
     each_plane(l, team, l.grid, [&](int64_t z, RowBlocks blocks) {
-      leave_with(z, blocks, [&](int64_t b) -> BiggsOp<real_t> {
+      const auto op = [&](int64_t b) -> BiggsOp<real_t> {
         const int64_t at = block(z, b, l.grid.y);
         double* sums = m.partial + 2 * (z * l.row_blocks(l.grid.y) + b);
         return {factors(z, b),
@@ -158,14 +174,15 @@ class RichardsonLucy : RlFrame<real_t> {
                 m.change + at,
                 sums,
                 l.row_block};
-      });
+      };
+      this->template turn_estimate<Way::kOut>(z, blocks, op);
     });
     std::swap(m.estimate, m.previous);
     const V step = broadcast(biggs_step());
-    if (i < p.n_iters - 1) return enter_points(m.estimate, step);
+    if (i < p.n_iters - 1) return enter_points(m.estimate, step, false);
     if (!p.out_previous) return;
     each_block(l.grid, [&](int64_t z, int64_t b) {
-      const auto op = point_op(m.estimate, step, z, b);
+      const auto op = point_op(m.estimate, step, false, z, b);
       for (int64_t x = 0; x < l.grid.x; ++x) op(x, zero_complex<real_t>());
     });
   }
@@ -180,31 +197,29 @@ class RichardsonLucy : RlFrame<real_t> {
     return square > 0 ? real_t(std::clamp(product / square, 0.0, 1.0)) : real_t(0);
   }
 
-  BiggsPointOp<real_t> point_op(const real_t* estimate, const V& step, int64_t z,
-                                int64_t b) const {
+  BiggsPointOp<real_t> point_op(const real_t* estimate, const V& step, bool first,
+                                int64_t z, int64_t b) const {
     const int64_t at = block(z, b, l.grid.y);
     const real_t* weight = m.weight && !p.otf_back ? m.weight + at : nullptr;
     return {{weight, nullptr, nullptr, floor, V{}},
             this->rows_below(b, l.grid.y),
+            first,
             estimate + at,
             m.previous + at,
             step,
             l.row_block};
   }
 
-  void enter_points(const real_t* estimate, const V& step) {
+  void enter_points(const real_t* estimate, const V& step, bool first) {
     each_plane(l, team, l.grid, [&](int64_t z, RowBlocks blocks) {
-      const auto enter = [&](int64_t b) {
-        return [this, op = point_op(estimate, step, z, b)](real_t* line) {
-          each_value(l, line, op);
-        };
-      };
-      this->enter_estimate(z, blocks, enter);
+      const auto op = [&](int64_t b) { return point_op(estimate, step, first, z, b); };
+      this->template turn_estimate<Way::kIn>(z, blocks, op);
     });
   }
 
   const bool biggs;
-  const bool streams;  // the next estimate is an array of its own, larger than a cache
+  const bool multiplied;  // all factors but the correction, in place of the estimate
+  const bool streams;     // the next estimate is an array of its own, larger than a cache
   TotalVariation<real_t> variation;
 };
 

@@ -6,21 +6,68 @@
 // Ten transforms an iteration, each in a pass with what goes before and after it.
 #pragma once
 
-#include <array>
-
 #include "cpu/rl_frame.hpp"
 #include "cpu/rl_steps.hpp"
 
 OTFUSE_BEGIN_ISA_NAMESPACE
+
+// The reblurred estimate becomes one half's ratio, and the other's in a second line.
+template <class real_t>
+struct DivideOp {
+  using V = Lanes<real_t>;
+  RatioOp<real_t> one, two;
+  real_t* second;
+  void finish() const { one.finish(); }
+  OTFUSE_HD Complex<V> operator()(int64_t x, const Complex<V>& v) {
+    store_complex(second + x * Layout<real_t>::kStep, two(x, v));
+    return one(x, v);
+  }
+};
+
+// One half's correction, and the other's from a second line, become their mean, which is
+// kept, and the product of what they ask for.
+template <class real_t>
+struct MultiplyOp {
+  using V = Lanes<real_t>;
+  const real_t *second, *weight;  // weight: of a row block; none: 1
+  real_t* mean;
+  bool streams;   // `mean`, past the caches
+  int64_t ahead;  // as in RatioOp
+  void finish() const {}
+
+  OTFUSE_HD static V multiply(const V& c, const V& d, const V& w, V& mean) {
+    const V one = V{} + 1;
+    const V a = larger(c, V{}) * w, b = larger(d, V{}) * w;  // rounding may leave less
+    mean = (a + b) * real_t(0.5);
+    return (a - one) * (b - one);
+  }
+
+  OTFUSE_HD Complex<V> operator()(int64_t x, const Complex<V>& v) const {
+    const int64_t at = x * Layout<real_t>::kStep;
+    const auto u = load_complex<real_t>(second + at);
+    Complex<V> w{V{} + 1, V{} + 1}, kept;
+    if (weight != nullptr) {
+      w = load_complex<real_t>(weight + at);
+      prefetch_complex(weight + at + ahead);
+    }
+    const Complex<V> product{multiply(v.re, u.re, w.re, kept.re),
+                             multiply(v.im, u.im, w.im, kept.im)};
+    store_complex(mean + at, kept, streams);
+    return product;
+  }
+};
 
 // What is left of the halves' disagreement with the estimate, where the camera saw.
 template <class real_t>
 struct SeenOp {
   using V = Lanes<real_t>;
   const real_t* image;
+  int64_t ahead;  // as in RatioOp
   void finish() const {}
   OTFUSE_HD Complex<V> operator()(int64_t x, const Complex<V>& v) const {
-    const auto y = load_complex<real_t>(image + x * Layout<real_t>::kStep);
+    const int64_t at = x * Layout<real_t>::kStep;
+    prefetch_complex(image + at + ahead);
+    const auto y = load_complex<real_t>(image + at);
     return {y.re < V{} ? V{} : v.re, y.im < V{} ? V{} : v.im};
   }
 };
@@ -34,6 +81,7 @@ struct AgreeOp {
   Complex<V> rows;  // 1, or 0 in rows beyond the image
   int64_t columns;  // of the image
   double* agreed;
+  int64_t ahead;  // as in RatioOp
   V sum{};
 
   void finish() const {
@@ -43,6 +91,8 @@ struct AgreeOp {
 
   OTFUSE_HD Complex<V> operator()(int64_t x, const Complex<V>& v) {
     const int64_t at = x * Layout<real_t>::kStep;
+    prefetch_complex(estimate + at + ahead);
+    prefetch_complex(correction + at + ahead);
     const auto now = load_complex<real_t>(estimate + at);
     const auto c = load_complex<real_t>(correction + at);
     const Complex<V> after{v.re > V{} ? now.re * c.re : now.re,
@@ -119,24 +169,18 @@ class Consensus : RlFrame<real_t> {
 
   // The reblurred estimate becomes the ratios of both halves.
   void divide(int64_t i) {
-    const auto lines = both_lines();
+    const auto second = contiguous_line(s.partner, l.grid.x);
     each_plane(l, team, seen, [&](int64_t z, RowBlocks blocks) {
       inverse_y(l, plane(z), seen.y, s);
       for (int64_t b = blocks.first; b < blocks.last; ++b) {
         const int64_t at = block(z, b, seen.y), row = b * kStep;
         double* const partial = m.partial + z * l.row_blocks(seen.y) + b;
-        auto one = ratio_op(m.image, at, p.divergence ? partial : nullptr);
-        auto two = ratio_op(m.second, at, nullptr);
+        DivideOp<real_t> op{ratio_op(m.image, at, p.divergence ? partial : nullptr),
+                            ratio_op(m.second, at, nullptr), s.partner};
         gather_rows(l, plane(z), row, seen.y, s.line);
-        inverse_line(l.x, lines[0], lines[0], s.chirp);
-        for (int64_t x = 0; x < l.grid.x; ++x) {
-          const auto v = load_complex<real_t>(s.line + x * kStep);
-          store_complex(s.line + x * kStep, one(x, v));
-          store_complex(s.partner + x * kStep, two(x, v));
-        }
-        one.finish();
-        forward_line(l.x, lines[0], lines[0], s.chirp);
-        forward_line(l.x, lines[1], lines[1], s.chirp);
+        turn_rows<Way::kBoth>(l, s.line, op, s);
+        op.finish();
+        forward_line(l.x, second, second, s.chirp);
         scatter_rows(l, s.line, plane(z), row, seen.y);
         scatter_rows(l, s.partner, second_plane(z), row, seen.y);
       }
@@ -146,43 +190,28 @@ class Consensus : RlFrame<real_t> {
     if (p.divergence) this->sum_up(seen, p.divergence + item * p.n_iters + i);
   }
 
-  // Both corrections become their mean, which is kept, and the product of what they ask
-  // for.
+  // Both corrections become their mean and the product of what they ask for.
   void multiply() {
-    const auto lines = both_lines();
+    const auto second = contiguous_line(s.partner, l.grid.x);
     const int64_t rows = l.grid.y;
     each_plane(l, team, l.grid, [&](int64_t z, RowBlocks blocks) {
-      inverse_y(l, plane(z), rows, s);
       inverse_y(l, second_plane(z), rows, s);
-      for (int64_t b = blocks.first; b < blocks.last; ++b) {
-        gather_rows(l, plane(z), b * kStep, rows, s.line);
+      const auto op = [&](int64_t b) -> MultiplyOp<real_t> {
         gather_rows(l, second_plane(z), b * kStep, rows, s.partner);
-        inverse_line(l.x, lines[0], lines[0], s.chirp);
-        inverse_line(l.x, lines[1], lines[1], s.chirp);
-        multiply_block(block(z, b, rows));
-        forward_line(l.x, lines[0], lines[0], s.chirp);
-        scatter_rows(l, s.line, plane(z), b * kStep, rows);
-      }
-      forward_y(l, plane(z), rows, s);
+        inverse_line(l.x, second, second, s.chirp);
+        const int64_t at = block(z, b, rows);
+        const real_t* weight = m.weight ? m.weight + at : nullptr;
+        return {s.partner, weight, m.correction + at, this->large, l.row_block};
+      };
+      turn_plane(l, plane(z), rows, blocks, op, s);
+      end_streaming();
     });
-  }
-
-  // Of the corrections in the two lines.
-  void multiply_block(int64_t at) const {
-    const V one = V{} + 1, half = broadcast(real_t(0.5));
-    for (int64_t i = 0; i < l.row_block; i += l.kLanes) {
-      const V w = m.weight ? load_aligned(m.weight + at + i) : one;
-      const V a = larger(load_aligned(s.line + i), V{}) * w;  // rounding may leave less
-      const V b = larger(load_aligned(s.partner + i), V{}) * w;
-      store_aligned(m.correction + at + i, half * (a + b));
-      store_aligned(s.line + i, (a - one) * (b - one));
-    }
   }
 
   void look() {
     each_plane(l, team, seen, [&](int64_t z, RowBlocks blocks) {
       const auto op = [&](int64_t b) -> SeenOp<real_t> {
-        return {m.image + block(z, b, seen.y)};
+        return {m.image + block(z, b, seen.y), l.row_block};
       };
       turn_plane(l, plane(z), seen.y, blocks, op, s);
     });
@@ -193,9 +222,12 @@ class Consensus : RlFrame<real_t> {
     each_plane(l, team, l.grid, [&](int64_t z, RowBlocks blocks) {
       const auto op = [&](int64_t b) -> AgreeOp<real_t> {
         const int64_t at = block(z, b, l.grid.y);
-        return {m.correction + at, m.estimate + at,
-                this->rows_below(b, z < seen.z ? seen.y : 0), seen.x,
-                m.partial + z * l.row_blocks(l.grid.y) + b};
+        return {m.correction + at,
+                m.estimate + at,
+                this->rows_below(b, z < seen.z ? seen.y : 0),
+                seen.x,
+                m.partial + z * l.row_blocks(l.grid.y) + b,
+                l.row_block};
       };
       if (last) {
         this->leave_with(z, blocks, op);
@@ -207,9 +239,6 @@ class Consensus : RlFrame<real_t> {
   }
 
   real_t* second_plane(int64_t z) const { return m.second_spectrum + z * l.plane; }
-  std::array<LineView<real_t>, 2> both_lines() const {
-    return {contiguous_line(s.line, l.grid.x), contiguous_line(s.partner, l.grid.x)};
-  }
 };
 
 OTFUSE_END_ISA_NAMESPACE

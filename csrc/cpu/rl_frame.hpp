@@ -33,6 +33,7 @@ class RlFrame {
         seen(reach(p.image.window, l.grid)),
         seen_columns(column_limit(l, seen)),
         all_columns(column_limit(l, l.grid)),
+        large(l.real_size(l.grid.z, l.grid.y) * int64_t(sizeof(real_t)) > 2 * kL2Bytes),
         varies(p.nodes.count() > 1),
         in_planes(spectra_of_nodes(l, p.nodes) > 1) {}
 
@@ -148,10 +149,10 @@ class RlFrame {
   }
 
   // A plane of the estimate, or of the light that came back to it.
-  template <class OpOf>
+  template <Way kWay = Way::kBoth, class OpOf>
   void turn_estimate(int64_t z, RowBlocks blocks, const OpOf& op_of) const {
-    if (in_planes) return planes_of_nodes().turn(z, blocks, op_of);
-    turn_plane(l, plane(z), l.grid.y, blocks, op_of, s);
+    if (in_planes) return planes_of_nodes().template turn<kWay>(z, blocks, op_of);
+    turn_plane<kWay>(l, plane(z), l.grid.y, blocks, op_of, s);
   }
   template <class OpOf>
   void enter_estimate(int64_t z, RowBlocks blocks, const OpOf& op_of) const {
@@ -212,6 +213,7 @@ class RlFrame {
   const V floor;
   const Extents seen;
   const int64_t seen_columns, all_columns;
+  const bool large;              // an array is, so that it leaves the cache meanwhile
   const bool varies, in_planes;  // the PSF, and whether it does so within planes
 };
 

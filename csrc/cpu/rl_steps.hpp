@@ -133,12 +133,7 @@ struct UpdateOp {
     const Complex<V> c = factors.shifted_damped(at, v);
     const Complex<V> point{update(x.re, before.re, c.re, w.re, after.re),
                            update(x.im, before.im, c.im, w.im, after.im)};
-    if (!streams) {
-      store_complex(next + at, after);
-      return point;
-    }
-    store_streaming(next + at, after.re);
-    store_streaming(next + at + Simd<real_t>::kLanes, after.im);
+    store_complex(next + at, after, streams);
     return point;
   }
 
@@ -199,16 +194,20 @@ struct BiggsOp {
   }
 };
 
-// The next point, in the place of the estimate before.
+// The next point, in the place of the estimate before. An update leaves no estimate at 0
+// that the camera sees, so that the weight is read before the first one only.
 template <class real_t>
 struct BiggsPointOp {
   using V = Lanes<real_t>;
   Factors<real_t> factors;
   Complex<V> rows;
+  bool first;
   const real_t* estimate;
   real_t* before;
   V step;
   int64_t ahead;  // as in RatioOp
+
+  void finish() const {}
 
   OTFUSE_HD Complex<V> operator()(int64_t i, const Complex<V>&) const {
     const int64_t at = i * Layout<real_t>::kStep;
@@ -216,8 +215,7 @@ struct BiggsPointOp {
     const auto b = load_complex<real_t>(before + at);
     prefetch_complex(estimate + at + ahead);
     prefetch_complex(before + at + ahead);
-    if (factors.weight != nullptr) prefetch_complex(factors.weight + at + ahead);
-    const Complex<V> w = factors.weight_at(at, rows);
+    const Complex<V> w = first ? factors.weight_at(at, rows) : x;
     const Complex<V> point{factors.momentum(x.re, b.re, step, w.re),
                            factors.momentum(x.im, b.im, step, w.im)};
     store_complex(before + at, point);

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "core/activation.hpp"
+#include "cpu/inverse_root.hpp"
 #include "cpu/rl_frame.hpp"
 #include "cpu/rl_steps.hpp"
 
@@ -32,27 +33,50 @@ struct ViewFactor {
   }
 };
 
-// Logarithms of factors, summed over views.
+// The product of two views' factors, whose root is a square root: each is at least 1e-6
+// and at most about what counts are over the floor, a millionth of their mean, so that
+// their product does not overflow. Of more views the sum of the factors' logarithms.
 template <class real_t>
-struct LogFactorOp {
+struct Product {
   using V = Lanes<real_t>;
   static constexpr double kLeastFactor = 1e-6;
+  bool logs;
+
+  OTFUSE_HD V of(const V& factor) const {
+    const V f = larger(factor, V(V{} + real_t(kLeastFactor)));
+    return logs ? vector_log<real_t>(f) : f;
+  }
+  OTFUSE_HD Complex<V> of(const Complex<V>& f) const { return {of(f.re), of(f.im)}; }
+
+  OTFUSE_HD Complex<V> join(const Complex<V>& a, const Complex<V>& b) const {
+    return logs ? a + b : Complex<V>{a.re * b.re, a.im * b.im};
+  }
+
+  // To the power of `share`: 1 over the number of views that see a voxel, or 0.
+  OTFUSE_HD V root(const V& product, const V& share) const {
+    if (!logs) {
+      const V half = V{} + real_t(0.5);
+      return share == half ? product * inverse_root<real_t>(product) : product;
+    }
+    return power_of_two<real_t, Words<real_t>>(
+        V(product * share * real_t(1.44269504088896340736)));
+  }
+};
+
+template <class real_t>
+struct ProductOp {
+  using V = Lanes<real_t>;
   ViewFactor<real_t> factor;
-  real_t* logs;
+  Product<real_t> product;
+  real_t* so_far;  // of a row block
   bool first;
 
-  void finish() const {}
-
-  OTFUSE_HD static Complex<V> log(const Complex<V>& f) {
-    const V least = V{} + real_t(kLeastFactor);
-    return {vector_log<real_t>(larger(f.re, least)),
-            vector_log<real_t>(larger(f.im, least))};
-  }
-  OTFUSE_HD Complex<V> operator()(int64_t x, const Complex<V>& v) const {
+  OTFUSE_HD void operator()(int64_t x, const Complex<V>& v) const {
     const int64_t at = x * Layout<real_t>::kStep;
-    const Complex<V> now = log(factor.at(at, v));
-    store_complex(logs + at, first ? now : now + load_complex<real_t>(logs + at));
-    return v;
+    const Complex<V> now = product.of(factor.at(at, v));
+    const auto joined =
+        first ? now : product.join(now, load_complex<real_t>(so_far + at));
+    store_complex(so_far + at, joined);
   }
 };
 
@@ -62,8 +86,9 @@ struct JointOp {
   using V = Lanes<real_t>;
   Joint joint;
   ViewFactor<real_t> factor;  // additive: of all views
-  const real_t* share;  // 1 over the number of views that see a voxel; none: `power`
-  const real_t* logs;   // multiplicative: of the factors of the other views; or none
+  const real_t* share;      // 1 over the number of views that see a voxel; none: `power`
+  Product<real_t> product;  // multiplicative
+  const real_t* others;     // likewise: of the factors of the other views; or none
   V power;
   const real_t* estimate;
   real_t* point;        // with momentum the estimate before comes in here
@@ -74,10 +99,6 @@ struct JointOp {
 
   void finish() const {}
 
-  OTFUSE_HD V root(const V& log_sum, const V& s) const {
-    return power_of_two<real_t, Words<real_t>>(
-        V(log_sum * s * real_t(1.44269504088896340736)));
-  }
   OTFUSE_HD V moved(const V& x, const V& before, const V& a, const V& s) const {
     return s > V{} ? rl_momentum(x, before, a, floor) : V{};
   }
@@ -102,9 +123,9 @@ struct JointOp {
     const Complex<V> s = shares(at);
     Complex<V> f = factor.at(at, v), after;
     if (joint == Joint::kMultiplicative) {
-      f = LogFactorOp<real_t>::log(f);
-      if (logs != nullptr) f = f + load_complex<real_t>(logs + at);
-      f = {root(f.re, s.re), root(f.im, s.im)};
+      f = product.of(f);
+      if (others != nullptr) f = product.join(f, load_complex<real_t>(others + at));
+      f = {product.root(f.re, s.re), product.root(f.im, s.im)};
     }
     const Complex<V> next{update(x.re, held.re, f.re, s.re, after.re),
                           update(x.im, held.im, f.im, s.im, after.im)};
@@ -132,7 +153,7 @@ class Views : RlFrame<real_t> {
   using V = Lanes<real_t>;
   using Frame::Frame;
 
-  // Each thread's: logarithms of the factors of a plane.
+  // Each thread's: the product of the factors of a plane.
   static int64_t size(const Layout<real_t>& l, const RichardsonLucyParams<real_t>& p) {
     return p.views > 1 && p.joint == Joint::kMultiplicative ? l.real_size(1, l.grid.y)
                                                             : 0;
@@ -219,7 +240,8 @@ class Views : RlFrame<real_t> {
     return {p.joint,
             factor(v, at),
             m.share == nullptr ? nullptr : m.share + at,
-            size(l, p) == 0 ? nullptr : logs(b),
+            product(),
+            size(l, p) == 0 ? nullptr : others(b),
             broadcast(real_t(1.0 / double(p.views))),
             m.estimate + at,
             (momentum ? m.previous : m.estimate) + at,
@@ -232,8 +254,9 @@ class Views : RlFrame<real_t> {
             l.row_block};
   }
 
+  Product<real_t> product() const { return {p.views > 2}; }
   // A task has a plane, or one row block of a flat image.
-  real_t* logs(int64_t b) const { return s.extra + (l.flat ? 0 : b * l.row_block); }
+  real_t* others(int64_t b) const { return s.extra + (l.flat ? 0 : b * l.row_block); }
 
   void start() {
     each_plane(l, team, l.grid, [&](int64_t z, RowBlocks blocks) {
@@ -289,7 +312,7 @@ class Views : RlFrame<real_t> {
       this->project_back(spectrum(v), v);
     }
     each_plane(l, team, l.grid, [&](int64_t z, RowBlocks blocks) {
-      additive() ? add_spectra(z, blocks) : sum_logs(z, blocks);
+      additive() ? add_spectra(z, blocks) : multiply(z, blocks);
       update(z, blocks, i, 0, i == p.n_iters - 1);
     });
   }
@@ -311,10 +334,11 @@ class Views : RlFrame<real_t> {
     }
   }
 
-  void sum_logs(int64_t z, RowBlocks blocks) const {
+  void multiply(int64_t z, RowBlocks blocks) const {
     for (int64_t v = 1; v < p.views; ++v) {
       const auto take = [&](int64_t b) {
-        const LogFactorOp<real_t> op{factor(v, block(z, b, l.grid.y)), logs(b), v == 1};
+        const ProductOp<real_t> op{factor(v, block(z, b, l.grid.y)), product(), others(b),
+                                   v == 1};
         return [this, op](real_t* line) {
           for (int64_t x = 0; x < l.grid.x; ++x)
             op(x, load_complex<real_t>(line + x * l.kStep));

@@ -174,29 +174,30 @@ void scatter_rows(const Layout<real_t>& l, real_t* line, real_t* plane, int64_t 
   }
 }
 
-// x-inverse, op on every value, x-forward.
-template <class real_t, class Op>
+// x-inverse, op on every value, x-forward; with kOut and kIn only one of the transforms.
+template <Way kWay, class real_t, class Op>
 void turn_rows(const Layout<real_t>& l, real_t* line, Op& op,
                const Scratch<real_t>& scratch) {
   constexpr int kStep = Layout<real_t>::kStep;
   const auto view = contiguous_line(line, l.grid.x);
   if (!l.x.smooth() || l.x.stages.empty()) {
-    inverse_line(l.x, view, view, scratch.chirp);
+    if (kWay != Way::kIn) inverse_line(l.x, view, view, scratch.chirp);
     for (int64_t x = 0; x < l.grid.x; ++x) {
       store_complex(line + x * kStep, op(x, load_complex<real_t>(line + x * kStep)));
     }
-    return forward_line(l.x, view, view, scratch.chirp);
+    if (kWay != Way::kOut) forward_line(l.x, view, view, scratch.chirp);
+    return;
   }
   const int64_t stages = int64_t(l.x.stages.size());
   const SubLines<real_t> sub(l.x);
-  for (int64_t i = 0; i < sub.count; ++i)
+  for (int64_t i = 0; i < sub.count && kWay != Way::kIn; ++i)
     inverse_rest(l.x, stages, sub.count, sub.of(view, i));
   const auto& first = l.x.stages[0];
   const real_t* twiddles = l.x.twiddles.data() + first.twiddle;
   with_radix(first.radix, [&](auto radix) {
-    turn_stage<decltype(radix)::value>(line, first.sub, twiddles, op);
+    turn_stage<decltype(radix)::value, kWay>(line, first.sub, twiddles, op);
   });
-  for (int64_t i = 0; i < sub.count; ++i)
+  for (int64_t i = 0; i < sub.count && kWay != Way::kOut; ++i)
     forward_rest(l.x, stages, sub.count, sub.of(view, i));
 }
 

@@ -113,6 +113,13 @@ OTFUSE_HD void store_complex(real_t* p, const Complex<Lanes<real_t>>& v) {
   store_aligned(p + Simd<real_t>::kLanes, v.im);
 }
 
+template <class real_t>
+OTFUSE_HD void store_complex(real_t* p, const Complex<Lanes<real_t>>& v, bool streams) {
+  if (!streams) return store_complex(p, v);
+  store_streaming(p, v.re);
+  store_streaming(p + Simd<real_t>::kLanes, v.im);
+}
+
 // Calls a complex vector that will be wanted soon into the L2 cache. Streams here are too
 // many and too far apart for the processor to foresee, and a core has few requests in
 // flight: one is made beside each vector that is worked on, so that memory and arithmetic

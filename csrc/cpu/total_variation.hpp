@@ -50,17 +50,25 @@ class TotalVariation {
   // Before each pass: what was kept is of an earlier estimate.
   void forget() { kept_plane = row_end = kNone; }
 
+  // What the damping is written with: with nothing, or as a product with the estimate and
+  // a row block's weight (none: 1), so that an update has one thing to read.
+  struct Product {
+    bool of_estimate;
+    const real_t* weight;
+  };
+
   // Of row block b of plane z, and of each plane its blocks in order.
-  OTFUSE_KERNEL void damp(const real_t* estimate, int64_t z, int64_t b, real_t* out) {
+  OTFUSE_KERNEL void damp(const real_t* estimate, int64_t z, int64_t b, Product product,
+                          real_t* out) {
     const Rows here = rows(estimate, z, b);
     if (l.flat || b == 0 || row_end != z * l.row_blocks(l.grid.y) + b) flow_before(here);
     row_end = z * l.row_blocks(l.grid.y) + b + 1;
-    if (l.flat) return damp_block<true>(here, nullptr, out);
+    if (l.flat) return damp_block<true>(here, nullptr, product, out);
     real_t* const behind = kept + b * l.row_block;
     if (kept_plane != z - 1) {
       keep(rows(estimate, z == 0 ? l.grid.z - 1 : z - 1, b), behind);
     }
-    damp_block<false>(here, behind, out);
+    damp_block<false>(here, behind, product, out);
     if (b + 1 == l.row_blocks(l.grid.y)) kept_plane = z;
   }
 
@@ -87,11 +95,18 @@ class TotalVariation {
 
   // `behind`: the flow along z in the plane before, in whose place comes this plane's.
   template <bool kFlat>
-  OTFUSE_HD void damp_block(const Rows& here, real_t* behind, real_t* out) const {
-    C left = field<kFlat>(here, l.grid.x - 1).x;
+  OTFUSE_HD void damp_block(const Rows& here, real_t* behind, const Product& product,
+                            real_t* out) const {
+    const Ends ends = ends_of(here.count);
+    const C first = load_complex(here.here);
+    C v = load_complex(here.here + (l.grid.x - 1) * kStep);
+    C left = field<kFlat>(here, ends, l.grid.x - 1, v, first).x;
+    C next = first;
     for (int64_t x = 0; x < l.grid.x; ++x) {
       if constexpr (!kFlat) prefetch_complex(here.deeper + x * kStep + l.row_block);
-      const Flow flow = field<kFlat>(here, x);
+      v = next;
+      next = x + 1 < l.grid.x ? load_complex(here.here + (x + 1) * kStep) : first;
+      const Flow flow = field<kFlat>(here, ends, x, v, next);
       const C down = previous_row(flow.y, lines[x]);
       lines[x] = flow.y.im[kLanes - 1];
       C sum{(flow.x.re - left.re) + (flow.y.re - down.re),
@@ -102,14 +117,28 @@ class TotalVariation {
         sum.im += flow.z.im - before.im;
         store_complex(behind + x * kStep, flow.z);
       }
-      store_complex(out + x * kStep, C{damping(sum.re), damping(sum.im)});
+      C result{damping(sum.re), damping(sum.im)};
+      if (product.of_estimate) {  // nothing else reads it: no one calls the next block in
+        prefetch_complex(here.here + x * kStep + l.row_block);
+        result = times(result, v);
+      }
+      if (product.weight != nullptr) {
+        prefetch_complex(product.weight + x * kStep + l.row_block);
+        result = times(result, load_complex<real_t>(product.weight + x * kStep));
+      }
+      store_complex(out + x * kStep, result);
       left = flow.x;
     }
   }
 
+  OTFUSE_HD static C times(const C& a, const C& b) { return {a.re * b.re, a.im * b.im}; }
+
   void keep(const Rows& r, real_t* behind) const {
+    const Ends ends = ends_of(r.count);
     for (int64_t x = 0; x < l.grid.x; ++x) {
-      store_complex(behind + x * kStep, field<false>(r, x).z);
+      const C v = load_complex(r.here + x * kStep),
+              side = load_complex(r.here + right(x));
+      store_complex(behind + x * kStep, field<false>(r, ends, x, v, side).z);
     }
   }
 
@@ -141,10 +170,21 @@ class TotalVariation {
   }
   using Sequence = std::make_integer_sequence<int, kLanes>;
 
-  OTFUSE_HD static C next_row(const C& v, real_t after, int64_t count) {
-    C up = shift_up(v, after, Sequence{});
-    if (count < kStep) (count <= kLanes ? up.re : up.im)[(count - 1) % kLanes] = after;
-    return up;
+  // The lane of the last row of a block, and whether it has rows in its second half.
+  struct Ends {
+    Words<real_t> re, im;
+    bool both;
+  };
+  static Ends ends_of(int64_t count) {
+    Ends e{{}, {}, count > kLanes};
+    (count <= kLanes ? e.re : e.im)[(count - 1) % kLanes] = -1;
+    return e;
+  }
+
+  OTFUSE_HD static C next_row(const C& v, real_t after, const Ends& ends) {
+    const C up = shift_up(v, after, Sequence{});
+    const V a = broadcast(after);
+    return {ends.re ? a : up.re, ends.im ? a : up.im};
   }
   OTFUSE_HD static C previous_row(const C& v, real_t before) {
     return shift_down(v, before, Sequence{});
@@ -163,13 +203,13 @@ class TotalVariation {
   }
 
   template <bool kFlat>
-  OTFUSE_HD Flow field(const Rows& r, int64_t x) const {
-    const C v = load_complex(r.here + x * kStep), side = load_complex(r.here + right(x));
-    const C up = next_row(v, r.after[x * kStep], r.count);
+  OTFUSE_HD Flow field(const Rows& r, const Ends& ends, int64_t x, const C& v,
+                       const C& side) const {
+    const C up = next_row(v, r.after[x * kStep], ends);
     Flow f{side - v, up - v, zero_complex<real_t>()};
     if constexpr (!kFlat) f.z = load_complex(r.deeper + x * kStep) - v;
     normalise<kFlat>(f.x.re, f.y.re, f.z.re);
-    normalise<kFlat>(f.x.im, f.y.im, f.z.im);
+    if (ends.both) normalise<kFlat>(f.x.im, f.y.im, f.z.im);
     return f;
   }
 

@@ -119,6 +119,15 @@ def test_says_what_it_does(run: CommandLine, image: Path, psf: Path, tmp_path: P
     assert "3 iterations, gaussian," in outcome.out
 
 
+def test_divergence_per_voxel_whatever_the_edges(run: CommandLine, image: Path, psf: Path) -> None:
+    """Reflected voxels are compared, too, and counted."""
+    found = []
+    for boundary in ("circular", "reflect"):
+        out = run.deconvolve(image, "--psf", psf, "--boundary", boundary, "--overwrite").out
+        found.append(float(out.partition("I-divergence ")[2].split()[0]))
+    assert found[1] == pytest.approx(found[0], rel=0.5)
+
+
 def test_a_gain_for_each_channel(run: CommandLine, psf: Path, tmp_path: Path) -> None:
     image = save(tmp_path / "two.tif", counts((1, 2, 5, 12, 14)))
     words = ["--psf", psf, "--gain", "2,3", "--offset", "90,80", "--iters", "8"]

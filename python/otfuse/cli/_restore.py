@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def restore(job: Job, progress: Progress, peaks: Peaks) -> Iterator[np.ndarray]:
         result = np.empty((times.stop - first, *stack.data.shape[1:]), dtype=np.float32)
         for channel in range(nc):
             label = _label(stack, channel, times)
-            show = progress.item(label, result[:, channel].size)
+            show = progress.item(label, _compared(job, channel, result[:, channel].size))
             image = stack.data[times, channel]
             result[:, channel] = _restore_one(job, channel, image, show)
             if job.options.compute.on_gpu:
@@ -96,6 +97,18 @@ def restore(job: Job, progress: Progress, peaks: Peaks) -> Iterator[np.ndarray]:
                     "look at the PSF and at --background"
                 )
         yield result
+
+
+def _compared(job: Job, channel: int, n_voxels: int) -> int:
+    """Voxels that the I-divergence of so many is a sum over: those reflected, too."""
+    if job.options.boundary != "reflect":
+        return n_voxels
+    from otfuse.functional.plan import reflected_widths
+
+    psf = job.psfs[channel]
+    shape = job.stack.spatial_shape[-psf.ndim :]
+    widths = reflected_widths(shape, psf.shape)
+    return n_voxels // prod(shape) * prod(n + sum(w) for n, w in zip(shape, widths, strict=True))
 
 
 def n_calls(stack: Stack) -> int:

@@ -12,6 +12,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from cli_helpers import CommandLine, lopsided_psf, save
+
 SEED = int(os.environ.get("OTFUSE_TEST_SEED", "20260"))  # change it to tell noise from a fault
 SHARED = Path(
     os.environ.get("OTFUSE_SHARED", str(Path(__file__).resolve().parents[1].parent / "shared"))
@@ -65,6 +67,18 @@ def missing_for_cuda() -> str:
 
 
 OnDevice = Callable[[Callable[..., torch.Tensor]], Callable[..., torch.Tensor]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> CommandLine:
+    """`otfuse` with arguments, in this process."""
+    return CommandLine(capsys, tmp_path)
+
+
+@pytest.fixture
+def psf(tmp_path: Path) -> Path:
+    """A PSF in a file."""
+    return save(tmp_path / "psf.tif", lopsided_psf()[None, None])
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])

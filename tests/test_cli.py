@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,11 +13,6 @@ from cli_helpers import CommandLine
 from otfuse.cli import _errors
 from otfuse.cli._app import COMMANDS
 from otfuse.cli._report import Report, in_bytes, in_time, number
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> CommandLine:
-    return CommandLine(capsys, tmp_path)
 
 
 def test_help_names_every_command(run: CommandLine) -> None:

@@ -19,18 +19,8 @@ from otfuse.io import Optics, write
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> CommandLine:
-    return CommandLine(capsys, tmp_path)
-
-
-@pytest.fixture
 def image(tmp_path: Path) -> Path:
     return save(tmp_path / "image.tif", counts((1, 1, 9, 20, 22)))
-
-
-@pytest.fixture
-def psf(tmp_path: Path) -> Path:
-    return save(tmp_path / "psf.tif", lopsided_psf()[None, None])
 
 
 @pytest.fixture(autouse=True)

@@ -17,16 +17,6 @@ from otfuse.io import find_provenance, read_stack
 from otfuse.io.camera import dark_levels
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> CommandLine:
-    return CommandLine(capsys, tmp_path)
-
-
-@pytest.fixture
-def psf(tmp_path: Path) -> Path:
-    return save(tmp_path / "psf.tif", lopsided_psf()[None, None])
-
-
 def expected(
     data: np.ndarray,
     psf: np.ndarray,

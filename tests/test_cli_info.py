@@ -21,11 +21,6 @@ from otfuse.cli._progress import Progress
 from otfuse.io import Optics, Stack
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> CommandLine:
-    return CommandLine(capsys, tmp_path)
-
-
 def test_an_unlabelled_stack(run: CommandLine) -> None:
     path = SHARED / "data" / "deconwolf_dapi_001.tif"
     if not path.exists():

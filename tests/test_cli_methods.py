@@ -18,16 +18,6 @@ SHAPE = (1, 1, 5, 12, 14)
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> CommandLine:
-    return CommandLine(capsys, tmp_path)
-
-
-@pytest.fixture
-def psf(tmp_path: Path) -> Path:
-    return save(tmp_path / "psf.tif", lopsided_psf()[None, None])
-
-
-@pytest.fixture
 def image(tmp_path: Path) -> Path:
     return save(tmp_path / "image.tif", counts(SHAPE))
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from cli_helpers import CommandLine, lopsided_psf, save
+from cli_helpers import CommandLine, save
 from compare import assert_same
 from otfuse.io import read_weights
 from otfuse.nn import MRBCR
@@ -26,11 +26,6 @@ TINY = (
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, one_thread: None) -> CommandLine:
     return CommandLine(capsys, tmp_path)
-
-
-@pytest.fixture
-def psf(tmp_path: Path) -> Path:
-    return save(tmp_path / "psf.tif", lopsided_psf()[None, None])
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:

@@ -26,11 +26,6 @@ zarr = pytest.importorskip("zarr", reason="OME-Zarr needs Python 3.11 and zarr 3
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> CommandLine:
-    return CommandLine(capsys, tmp_path)
-
-
-@pytest.fixture
 def image(tmp_path: Path) -> tuple[Path, np.ndarray]:
     """Two time points of two channels, with all metadata there are."""
     data = numbers((2, 2, 5, 30, 21)).astype(np.float32)

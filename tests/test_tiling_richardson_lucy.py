@@ -223,6 +223,22 @@ def test_a_tile_that_fills_its_box(rng: np.random.Generator, options: dict, n_hi
     np.testing.assert_allclose(tile.numpy(), whole, rtol=1e-5, atol=1e-3)
 
 
+def test_channels_keep_one_spectrum(rng: np.random.Generator) -> None:
+    """They take turns; a plan counts one."""
+    plan = plan_loop((24, 40, 40), PSF, 2)
+    made = {"n_iters": 2, "mean": 20.0}
+    loops = [RichardsonLucyTile(PSF, plan.grid, **made) for _ in range(2)]
+    restorers = [TiledLoop(plan, loop) for loop in loops]
+    counts = rng.poisson(20, (24, 40, 40)).astype(np.float32)
+    tile = next(iter(plan.tiles))
+    results = []
+    for turn in (0, 0, 1, 0):
+        results.append(restorers[turn](tile, counts.copy()))
+        assert [loop._otf is not None for loop in loops] == [turn == 0, turn == 1]
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
 def test_travels() -> None:
     """A loop that was pickled does the same."""
     image = filaments((12, 60, 40), 900.0)

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -50,6 +51,9 @@ class RichardsonLucyTile:
         If the psf is negative, zero, not finite or larger than the grid, an option is unknown,
         or a number is not finite.
     """
+
+    # That has its spectrum at hand.
+    _last: ClassVar[Callable[[], RichardsonLucyTile | None]] = lambda: None
 
     def __init__(
         self,
@@ -153,14 +157,19 @@ class RichardsonLucyTile:
         return ops.richardson_lucy(*tensors, *settings)[0][0]
 
     def _spectrum(self, image: Tensor) -> Tensor | None:
-        """The PSF's on the CPU, made once: it is the same for all tiles."""
+        """The PSF's on the CPU, made once: it is the same for all tiles.
+
+        Channels take turns, and only the last one's is kept.
+        """
         if image.device.type != "cpu":
             return None
-        if self._otf is None:
-            self._otf = ops.make_otf(
-                self.psf, self.grid, False, [-(k // 2) for k in self.psf.shape[1:]]
-            )
-        return self._otf
+        otf, last = self._otf, RichardsonLucyTile._last()
+        if otf is None:
+            if last is not None:
+                last._otf = None
+            otf = ops.make_otf(self.psf, self.grid, False, [-(k // 2) for k in self.psf.shape[1:]])
+            self._otf, RichardsonLucyTile._last = otf, weakref.ref(self)
+        return otf
 
     def __getstate__(self) -> dict[str, object]:
         """Without the spectrum, whose order is private to an instruction set."""

@@ -13,7 +13,8 @@ export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MPLBACKEND := Agg
 
-BUILD_TOOLS := scikit-build-core pybind11 cmake ninja
+# pip too: distributions have one that knows no -C.
+BUILD_TOOLS := pip scikit-build-core pybind11 cmake ninja
 KERNEL_TESTS := tests/test_fft_convolve.py tests/test_richardson_lucy.py tests/test_rl_pointwise.py \
   tests/test_rln_core.py tests/test_conv_thin.py tests/test_pixel_mlp.py tests/test_thin_network.py
 # Python sources are used in place; these are what an installation has to be repeated for.

@@ -7,9 +7,8 @@ CXX ?= c++
 VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
-# Every pip below, and the build environments that it makes, obey the pins.
+# Every pip below obeys the pins.
 export PIP_CONSTRAINT := constraints.txt
-export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MPLBACKEND := Agg
 
@@ -109,7 +108,7 @@ bench: $(VENV)/.installed-bench
 wheel: $(VENV)/.installed-test build/wheel-venv/.ready
 	$(call say,"wheel: building into dist/")
 	rm -rf dist
-	$(PY) -m pip wheel --verbose --no-deps --no-cache-dir --wheel-dir dist \
+	PIP_BUILD_CONSTRAINT=constraints.txt $(PY) -m pip wheel --verbose --no-deps --no-cache-dir --wheel-dir dist \
 	  -C cmake.define.OTFUSE_CUDA=$(CUDA) \
 	  $(if $(CUDA_ARCHITECTURES),-C cmake.define.OTFUSE_CUDA_ARCHITECTURES="$(CUDA_ARCHITECTURES)") \
 	  . >build/wheel.log 2>&1 \

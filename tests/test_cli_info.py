@@ -113,6 +113,16 @@ def test_memory_of_a_job_grows_with_what_is_asked() -> None:
     check_memory(job_memory(1000, stack, "float32", False, False), plain)
 
 
+def test_channels_without_names_are_not_listed(run: CommandLine, tmp_path: Path) -> None:
+    """Which a conversion calls by their numbers."""
+    pytest.importorskip("zarr")
+    for name, listed in (("channel 1", False), ("GFP", True)):
+        image = save(tmp_path / f"{listed}.ome.tif", counts((1, 1, 2, 5, 6)), channel_names=(name,))
+        assert run("convert", image, tmp_path / f"{listed}.zarr").code == 0
+        out = run("info", tmp_path / f"{listed}.zarr").out
+        assert (f"channels    {name}" in out) == listed
+
+
 def test_local_workers_share_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_memory, "free_memory", lambda: 8_000_000)
     monkeypatch.setattr(_memory, "resident", lambda: 10**9)

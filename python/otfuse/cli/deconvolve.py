@@ -144,7 +144,7 @@ def report_image(stack: Stack, report: Report) -> None:
     sizes = by_extents(stack.spatial_shape)
     counts = f", {nc} channels" * (nc > 1) + f", {nt} time points" * (nt > 1)
     report.row("image", f"{name}: {sizes} (z, y, x){counts}, {stack.data.dtype}, {stack.format}")
-    if any(stack.channel_names):
+    if stack.has_names:
         report.row("", "channels " + ", ".join(stack.channel_label(c) for c in range(nc)))
     report.notes(stack.notes)
     if stack.data.shape[2] == 1 and (nt > 1 or nc > _MANY_CHANNELS):

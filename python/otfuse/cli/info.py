@@ -74,7 +74,7 @@ def report_file(stack: Volume, report: Report) -> None:
         report.row("storage", describe_storage(stack))
         sizes = (by_extents(level[2:]) for level in stack.levels[1:])
         report.notes([f"pyramid of {', '.join(sizes)}"] if len(stack.levels) > 1 else [])
-    if any(stack.channel_names):
+    if stack.has_names:
         report.row("channels", ", ".join(stack.channel_label(c) for c in range(nc)))
 
 

@@ -100,6 +100,13 @@ class Stack:
         """The kind of file in words."""
         return f"{self.kind} TIFF"
 
+    @property
+    def has_names(self) -> bool:
+        """Whether a channel has a name that tells more than its number."""
+        return any(
+            name not in ("", f"channel {i + 1}") for i, name in enumerate(self.channel_names)
+        )
+
     def channel_label(self, channel: int) -> str:
         """Name of a channel, or its number from 1."""
         name = self.channel_names[channel] if channel < len(self.channel_names) else ""

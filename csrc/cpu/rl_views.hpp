@@ -54,10 +54,8 @@ struct Product {
 
   // To the power of `share`: 1 over the number of views that see a voxel, or 0.
   OTFUSE_HD V root(const V& product, const V& share) const {
-    if (!logs) {
-      const V half = V{} + real_t(0.5);
-      return share == half ? product * inverse_root<real_t>(product) : product;
-    }
+    const V half = V{} + real_t(0.5);
+    if (!logs) return share == half ? product * inverse_root<real_t>(product) : product;
     return power_of_two<real_t, Words<real_t>>(
         V(product * share * real_t(1.44269504088896340736)));
   }
@@ -73,10 +71,9 @@ struct ProductOp {
 
   OTFUSE_HD void operator()(int64_t x, const Complex<V>& v) const {
     const int64_t at = x * Layout<real_t>::kStep;
-    const Complex<V> now = product.of(factor.at(at, v));
-    const auto joined =
-        first ? now : product.join(now, load_complex<real_t>(so_far + at));
-    store_complex(so_far + at, joined);
+    Complex<V> f = product.of(factor.at(at, v));
+    if (!first) f = product.join(f, load_complex<real_t>(so_far + at));
+    store_complex(so_far + at, f);
   }
 };
 

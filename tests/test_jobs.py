@@ -253,7 +253,7 @@ def test_plan_of_the_helpers_has_many_tiles() -> None:
 class Answer:
     """Stands in for a job: each tile is a number."""
 
-    scratch = "the same folder"
+    scratch, plan = "the same folder", PLAN
 
     def __init__(self, number: int) -> None:
         self.number = number

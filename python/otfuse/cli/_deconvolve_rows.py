@@ -7,6 +7,7 @@ import tempfile
 import time
 from contextlib import nullcontext
 from functools import partial
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,8 @@ def deconvolve_rows(options: DeconvolveOptions, *, introduced: bool = False) -> 
     ------
     ChunkError  if a chunk of the image is missing or damaged: the TIFF is then not there.
     """
+    from otfuse.jobs import share_heap
+
     started, report, first = time.monotonic(), Report(), Report(shown=not introduced)
     options, source, optics, psfs, record = prepare(options, first)
     as_integers = options.dtype != "float32"
@@ -48,6 +51,7 @@ def deconvolve_rows(options: DeconvolveOptions, *, introduced: bool = False) -> 
     count = max(settled["iterations"])
     plan = plan_volume(options, source, psfs, count, settled["grid"], rows=True)
     report_plan(options, source, plan, settled, report, psfs[0].shape, rows=True)
+    share_heap(4 * prod(plan.tiles.tile))
     restorers = make_restorers(options, psfs, plan, settled, optics.voxel)
     nt, nc = source.shape[:2]
     written: list[Written] = []

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 
 import dask
@@ -82,6 +83,7 @@ class _Remote:
 @lru_cache(1)
 def _job(name: str) -> Job:
     found: Job = pickle.loads(_PAYLOADS[name])
+    share_heap(4 * prod(found.plan.tile))
     return found
 
 

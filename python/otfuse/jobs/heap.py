@@ -11,18 +11,25 @@ _LARGE = 32 << 20  # what is larger is mapped, and unmapped when it is freed
 CHUNKS_AT_ONCE = 4  # that are read and unpacked at the same time
 
 
-def share_heap() -> None:
+def share_heap(tile_bytes: int = 2 * _LARGE) -> None:
     """Have all threads of this process take the buffers of chunks from one heap.
 
     With a heap of its own each thread keeps what it has freed, a quarter of a gigabyte in all
     after some tiles; given back to the system at once, every chunk pays for fresh pages, which
     takes twice as long as reading and writing it. Where the C library is another than glibc only
-    the number of chunks at a time is set. Call it before the first chunk is read.
+    the number of chunks at a time is set. Call it before the first chunk is read, and again when
+    tiles are known: their arrays would leave holes in the heap.
+
+    Parameters
+    ----------
+    tile_bytes : int
+        Of an array of a tile's extents; what has half of them or more is mapped.
     """
     import zarr
 
     zarr.config.set({"async.concurrency": CHUNKS_AT_ONCE})
-    _call("mallopt", (_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGE), (_TRIM_THRESHOLD, _LARGE))
+    large = min(_LARGE, tile_bytes // 2)
+    _call("mallopt", (_ARENA_MAX, 1), (_MMAP_THRESHOLD, large), (_TRIM_THRESHOLD, large))
 
 
 def give_back() -> None:

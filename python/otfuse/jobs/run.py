@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from filelock import SoftFileLease
 
+from otfuse.jobs.heap import share_heap
 from otfuse.jobs.ledger import Ledger, plain
 from otfuse.jobs.runner import Outcome, Runner, Told
 from otfuse.jobs.tasks import Job
@@ -44,6 +46,7 @@ class Workplace:
 @contextmanager
 def here(job: Job) -> Iterator[Workplace]:
     """Threads of this process, which an interrupt leaves to end with it."""
+    share_heap(4 * prod(job.plan.tile))
     executor = ThreadPoolExecutor(THREADS)
     interrupted = True
     try:

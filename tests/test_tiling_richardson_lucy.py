@@ -220,7 +220,9 @@ def test_a_tile_that_fills_its_box(rng: np.random.Generator, options: dict, n_hi
     mean = float(image[mask].mean())
     loop = RichardsonLucyTile(PSF, image.shape, n_iters=3, mean=mean, **settings)
     tile = loop(torch.from_numpy(np.where(mask, image, -1)), (0, 0, 0), image.shape)
-    np.testing.assert_allclose(tile.numpy(), whole, rtol=1e-5, atol=1e-3)
+    # Total variation magnifies rounding where the image is flat; a mask's weight is 1 to rounding.
+    rtol = 1e-4 if "tv" in options else 1e-5
+    np.testing.assert_allclose(tile.numpy(), whole, rtol=rtol, atol=1e-3)
 
 
 def test_channels_keep_one_spectrum(rng: np.random.Generator) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from otfuse.cli import _optics, _psf_input
 from otfuse.cli._device import report_compute
 from otfuse.cli._errors import UsageError
-from otfuse.cli._options import DeconvolveOptions
+from otfuse.cli._options import DeconvolveOptions, as_typed
 from otfuse.cli._report import Report, by_extents, how_many, in_bytes, in_time
 from otfuse.cli._restore import describe
 from otfuse.cli._steps import Steps
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _TO_RATE = (32, 128, 128)  # what the rate is measured on, in a moment
 # What the result does not depend on, or what is told by other means.
 _NOT_PARAMETERS = (
-    "image", "output", "psf", "device", "compute", "threads", "max_memory", "overwrite", "preview",
+    "image", "output", "psf", "device", "threads", "max_memory", "overwrite", "preview",
     "local_cluster", "scheduler",
 )  # fmt: skip
 
@@ -141,7 +141,9 @@ def _as_volumes(psfs: list[np.ndarray]) -> list[np.ndarray]:
 def _record(
     options: DeconvolveOptions, source: Volume, optics: _optics.JobOptics, psfs: list[np.ndarray]
 ) -> dict[str, Any]:
-    typed = {name: value for name, value in asdict(options).items() if name not in _NOT_PARAMETERS}
+    typed = {
+        name: value for name, value in as_typed(options).items() if name not in _NOT_PARAMETERS
+    }
     record = provenance(
         psf=psfs,
         command="deconvolve",

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from otfuse.cli._device import CPU, Compute
 from otfuse.cli._errors import UsageError
@@ -152,6 +153,13 @@ def check_apart(
                 f"{command}: {argument} must lie apart from what is read, got {output} for "
                 f"{source}; choose another name"
             )
+
+
+def as_typed(options: Any) -> dict[str, Any]:
+    """Options by name, without what was found out since they were typed."""
+    typed = asdict(options)
+    del typed["compute"]
+    return typed
 
 
 def check_of_zarr(command: str, output: Path, compression: str | None) -> None:

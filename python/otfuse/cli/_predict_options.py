@@ -82,8 +82,7 @@ class PredictOptions:
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"predict: --threads must be at least 1, got {self.threads}")
         check_output("predict", self.output)
-        check_apart("predict", self.output, self.image)
-        if self.second_view is not None:
-            check_apart("predict", self.output, self.second_view)
+        views = (view for view in (self.image, self.second_view) if view is not None)
+        check_apart("predict", self.output, *views)
         check_of_zarr("predict", self.output, self.compression)
         check_workers("predict", self.output, self.local_cluster, self.scheduler)

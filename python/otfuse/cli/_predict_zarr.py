@@ -14,6 +14,7 @@ import numpy as np
 
 from otfuse.cli._errors import UsageError
 from otfuse.cli._memory import allowed_for
+from otfuse.cli._options import as_typed
 from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._predict_planes import PlanesTile, plan_plane, report_planes
 from otfuse.cli._predict_volume import check_network, check_views, gpu_of, plan_volume
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 # What the result does not depend on, or what is told by other means.
 _NOT_PARAMETERS = (
-    "image", "output", "weights", "device", "compute", "threads", "max_memory", "overwrite",
+    "image", "output", "weights", "device", "threads", "max_memory", "overwrite",
     "verbose", "local_cluster", "scheduler",
 )  # fmt: skip
 
@@ -113,7 +114,7 @@ def predict_zarr(options: PredictOptions) -> None:
         check_network(options, network, source.shape[2:])
         views = _views(options, source)
     record = make_record(options, source)
-    typed = {k: v for k, v in asdict(options).items() if k not in _NOT_PARAMETERS}
+    typed = {k: v for k, v in as_typed(options).items() if k not in _NOT_PARAMETERS}
     parameters = {**record["parameters"], "options": typed}
     with only_run(options.output) as lock:
         work, ledger = find_job(options)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,6 @@ from otfuse.cli._memory import batch_length
 from otfuse.cli._options import DeconvolveOptions
 from otfuse.cli._progress import Progress
 from otfuse.io.stack import Stack
-
-if TYPE_CHECKING:
-    pass
 
 # Restored light where the camera was blind, this many times what it is anywhere else.
 _RUNAWAY = 5.0
@@ -145,9 +142,9 @@ def look_every(options: DeconvolveOptions, seconds: float) -> int:
     seconds : float
         That an iteration takes.
     """
-    return (
-        5 if options.stop == "idiv" else max(5, round(1 / seconds))
-    )  # which has an end of its own
+    if options.stop == "idiv":  # which looks for an end of its own
+        return 5
+    return max(5, round(1 / seconds))
 
 
 def _restore_one(job: Job, channel: int, volumes: np.ndarray, show: Any) -> np.ndarray:

@@ -14,7 +14,7 @@ from otfuse.cli import _arguments as arg
 from otfuse.cli import _background, _optics, _psf_input, _restore
 from otfuse.cli._deconvolve_plan import plan_whole
 from otfuse.cli._device import compute_of, report_compute
-from otfuse.cli._options import DeconvolveOptions, located
+from otfuse.cli._options import DeconvolveOptions, as_typed, located
 from otfuse.cli._progress import Progress
 from otfuse.cli._report import Report, by_extents, in_time, number
 from otfuse.cli._volume_preview import check_previews, preview_paths, preview_title
@@ -178,11 +178,7 @@ def _record(
     levels: list[_background.ChannelLevels],
 ) -> dict[str, Any]:
     """Provenance: what was asked for, and what came of `auto` and of the file's metadata."""
-    typed = {
-        key: value
-        for key, value in asdict(options).items()
-        if value not in (None, []) and key != "compute"
-    }
+    typed = {key: value for key, value in as_typed(options).items() if value not in (None, [])}
     for level in levels:
         level.background = float(level.background)
     return provenance(

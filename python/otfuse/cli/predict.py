@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +17,7 @@ from otfuse.cli import _arguments as arg
 from otfuse.cli._device import compute_of
 from otfuse.cli._errors import UsageError
 from otfuse.cli._models import MODELS, find_model, resolve
-from otfuse.cli._options import located
+from otfuse.cli._options import as_typed, located
 from otfuse.cli._predict_options import PredictOptions
 from otfuse.cli._report import Report, in_time
 from otfuse.cli.deconvolve import report_image, report_written
@@ -194,11 +194,7 @@ def load_network(options: PredictOptions, report: Report) -> Any:
 
 def make_record(options: PredictOptions, stack: Stack) -> dict[str, Any]:
     """Provenance: what was asked for, and of which weights."""
-    typed = {
-        key: value
-        for key, value in asdict(options).items()
-        if value is not None and key != "compute"
-    }
+    typed = {key: value for key, value in as_typed(options).items() if value is not None}
     return provenance(
         command="predict",
         input={

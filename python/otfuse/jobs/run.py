@@ -48,15 +48,12 @@ def here(job: Job) -> Iterator[Workplace]:
     """Threads of this process, which an interrupt leaves to end with it."""
     share_heap(4 * prod(job.plan.tile))
     executor = ThreadPoolExecutor(THREADS)
-    interrupted = True
     try:
         yield Workplace(executor, THREADS, job, True)
-        interrupted = False
-    except Exception:
-        interrupted = False
+    except BaseException as error:
+        executor.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
         raise
-    finally:
-        executor.shutdown(wait=not interrupted, cancel_futures=True)
+    executor.shutdown()
 
 
 def run_job(

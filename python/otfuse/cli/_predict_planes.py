@@ -211,12 +211,16 @@ class PlanesTile:
 
     def compute(self, tile: Tile | None, arrays: Sequence[Tensor]) -> Tensor:
         """The restored planes, in the range asked for, where they are."""
+        from otfuse.jobs import map_arrays
         from otfuse.tiling import map_tiles
         from otfuse.tiling.mrbcr_plan import batch_of
 
         planes, ends = arrays
         run = _scaled(self.network.to(self.device), self.options)
-        result, batch = planes.new_empty(planes.shape), batch_of(next(iter(self.plan)).shape)
+        extents = next(iter(self.plan)).shape
+        if self.network.options:  # frequency blocks, whose features come and go in many extents
+            map_arrays(4 * prod(extents))
+        result, batch = planes.new_empty(planes.shape), batch_of(extents)
         for plane, restored, (low, span) in zip(planes, result, ends, strict=True):
             row = 0
             for block in map_tiles(run, plane, self.plan, batch=batch):

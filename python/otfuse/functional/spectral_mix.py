@@ -105,14 +105,16 @@ def _basis(shape: tuple[int, ...], bands: int, dtype: torch.dtype, device: torch
     k = torch.stack(torch.meshgrid(*lines, indexing="ij"))
     radius = k.square().sum(0).sqrt()
     octave = (bands - 1 + torch.log2(2 * radius.clamp(min=1e-12))).clamp(0, bands - 1)
-    distance = (octave - torch.arange(bands).reshape(-1, *[1] * len(shape))).abs().clamp(max=1)
-    windows = torch.cos(0.5 * math.pi * distance).square()
     usable = (radius > 0) & (k.abs() < 0.5).all(0)
     directions = torch.where(usable, k / radius.clamp(min=1e-12), 0).flip(0)
-    odd = windows[:, None] * directions
-    even = torch.stack((windows, torch.zeros_like(windows)), -1)[:, None]
-    basis = torch.cat((even, torch.stack((torch.zeros_like(odd), odd), -1)), 1)
-    return basis.to(device, dtype)
+    # Band by band: in double precision all of them are larger than what the network works in.
+    basis = torch.zeros((bands, 1 + len(shape), *radius.shape, 2), dtype=dtype)
+    for band, of_band in enumerate(basis):
+        distance = (octave - band).abs().clamp(max=1)
+        window = torch.cos(0.5 * math.pi * distance).square()
+        of_band[0, ..., 0] = window
+        of_band[1:, ..., 1] = window * directions
+    return basis.to(device)
 
 
 def _spectrum(psf: Tensor, shape: tuple[int, ...]) -> Tensor:

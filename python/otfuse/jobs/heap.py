@@ -28,8 +28,17 @@ def share_heap(tile_bytes: int = 2 * _LARGE) -> None:
     import zarr
 
     zarr.config.set({"async.concurrency": CHUNKS_AT_ONCE})
+    _call("mallopt", (_ARENA_MAX, 1))
+    map_arrays(tile_bytes)
+
+
+def map_arrays(tile_bytes: int) -> None:
+    """Have arrays from half of `tile_bytes` on mapped, and unmapped when they are freed.
+
+    From a heap the peak of a network's features is up to a third higher, and another each time.
+    """
     large = min(_LARGE, tile_bytes // 2)
-    _call("mallopt", (_ARENA_MAX, 1), (_MMAP_THRESHOLD, large), (_TRIM_THRESHOLD, large))
+    _call("mallopt", (_MMAP_THRESHOLD, large), (_TRIM_THRESHOLD, large))
 
 
 def give_back() -> None:

@@ -21,6 +21,7 @@ BATCH_PIXELS = 512 * 512  # of the tiles that go through at once
 _OWN_BYTES = 64 << 20  # up to which each thread takes a tile of its own
 # Bytes: of a pixel of a tile in the published network's buffers; of one in input and results.
 _BUFFERS, _ENDS = 632, 18
+_REFLECTED = 16  # pixels that frequency blocks add to an extent
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,10 @@ class MrbcrMemory:
             copies = min(batch, self.threads or torch.get_num_threads()) if own else 1
             return (_BUFFERS * copies + _ENDS * batch) * pixels
         channels, bands = self.widths
-        features = 32 * channels + 24 * bands + 80
+        features = (29 * channels + 16 * bands + 16) * batch
         if self.device == "cuda":  # the symbol, which the CPU makes where it uses it
-            return (features * batch + 4 * channels**2) * pixels
-        return features * batch * pixels
+            features += 4 * channels**2
+        return features * prod(n + _REFLECTED for n in tile)
 
     def plane(self, tile: Sequence[int], shape: Sequence[int]) -> int:
         """Bytes of working through a plane: image and result, tiles cut and rows blended.

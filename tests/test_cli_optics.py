@@ -15,6 +15,7 @@ from otfuse.cli import _psf_input
 from otfuse.cli._errors import UsageError
 from otfuse.cli._optics import (
     choose_optics,
+    introduce,
     report_optics,
     report_voxel,
     require_model,
@@ -102,6 +103,22 @@ def test_a_2d_image_needs_no_dz() -> None:
     assert choose_optics(options(), image).missing(flat=True) == []
     chosen = choose_optics(options(voxel="0.2,0.2"), image)
     assert chosen.voxel == (None, 0.2, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"depth": 5.0, "sample_index": 1.38, "vectorial": True},
+         "--sample-index, --depth and --vectorial changed nothing: the PSF is that of --psf"),
+        ({"coverslip": 170.0}, "--coverslip changed nothing: the PSF is that of --psf"),
+        ({"na": 1.1}, None),
+    ],
+)  # fmt: skip
+def test_a_model_that_nobody_makes_is_told(given: dict[str, Any], told: str | None) -> None:
+    chosen = options(psf=(Path("psf.tif"),), **given)
+    image, report = stack(**KNOWN), Report()
+    introduce(choose_optics(chosen, image), chosen, image, report)
+    assert report.warnings == ([] if told is None else [told])
 
 
 def test_what_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,10 +95,7 @@ def prepare(
     modelled = not options.psf and source.shape[2] > 1
     options = options.settled(optics.modality if modelled else None)
     _check(options)
-    _optics.report_voxel(optics, report)
-    if not options.psf:
-        _optics.require_model(optics, source)
-        _optics.report_optics(optics, source, report)
+    _optics.introduce(optics, options, source, report)
     set_threads(options.threads)
     psfs = _as_volumes(_psf_input.prepare_psfs(options, source, optics, report))
     return options, source, optics, psfs, _record(options, source, optics, psfs)

@@ -36,6 +36,8 @@ _PER_CHANNEL = {
 _OF_ALL = (
     "na", "immersion_index", "sheet_thickness", "sample_index", "depth", "coverslip", "vectorial",
 )  # fmt: skip
+# What nothing but a model of the PSF asks for; with the others sampling is judged too.
+_OF_MODEL = ("sample_index", "depth", "coverslip", "vectorial")
 PerChannel = tuple[float | None, ...]
 
 
@@ -229,6 +231,23 @@ def require_model(chosen: JobOptics, stack: Stack) -> None:
 
 def _listed(words: list[str]) -> str:
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+
+
+def introduce(chosen: JobOptics, options: DeconvolveOptions, stack: Stack, report: Report) -> None:
+    """Print what the PSF comes from.
+
+    Raises
+    ------
+    UsageError  if it is to be modelled and something is unknown.
+    """
+    report_voxel(chosen, report)
+    if not options.psf:
+        require_model(chosen, stack)
+        report_optics(chosen, stack, report)
+        return
+    typed = [f"--{name.replace('_', '-')}" for name in _OF_MODEL if getattr(options, name)]
+    if typed:
+        report.warn(f"{_listed(typed)} changed nothing: the PSF is that of --psf")
 
 
 def report_voxel(chosen: JobOptics, report: Report) -> None:

@@ -100,10 +100,7 @@ def run_deconvolution(options: DeconvolveOptions) -> None:
     optics = _optics.choose_optics(options, stack)
     modelled = not options.psf and stack.data.shape[2] > 1
     options = options.settled(optics.modality if modelled else None)
-    _optics.report_voxel(optics, report)
-    if not options.psf:
-        _optics.require_model(optics, stack)
-        _optics.report_optics(optics, stack, report)
+    _optics.introduce(optics, options, stack, report)
     levels = _background.survey(options, stack)
     set_threads(options.threads)
     psfs = _psf_input.prepare_psfs(options, stack, optics, report)

@@ -152,8 +152,6 @@ def run_training(options: TrainOptions) -> None:
         torch.set_num_threads(options.threads)
     device = choose_device("train", options.device)
     torch.manual_seed(options.seed)
-    network, task = resolve(kind.trainee)(options)
-    pairs = _pairs(options, kind.ndim)
     precision = options.precision
     if precision == "auto":
         precision = "mixed" if device.type == "cuda" else "full"
@@ -168,6 +166,9 @@ def run_training(options: TrainOptions) -> None:
         precision=precision,
         seed=options.seed,
     )
+    settings.check()
+    network, task = resolve(kind.trainee)(options)
+    pairs = _pairs(options, kind.ndim)
 
     leads = os.environ.get("RANK", "0") == "0"
     if leads:

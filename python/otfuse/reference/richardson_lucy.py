@@ -14,8 +14,6 @@ from . import _stops as stops
 from ._blur import Blur
 from .back_projector import back_projector as make_back_projector
 
-REPORT_EVERY = 5
-FLAT = 1e-4  # relative fall of the I-divergence per iteration at which stop="idiv" ends
 LEAST_SEEN = 0.01  # of a voxel's light: below that an estimate is left at 0
 LEAST_DIVISOR = 0.1  # of the total variation's part in an update
 FLAT_FLOORS = 1e3  # gradients well below so many floors count as flat
@@ -211,14 +209,6 @@ def _entering(estimate: Tensor, previous: Tensor, step: float | Tensor, problem:
     return torch.where(problem.weight > 0, torch.maximum(pushed, problem.floor), 0.0)
 
 
-def _flat(i_divergence: list[Tensor]) -> bool:
-    """Return whether every batch item's I-divergence has all but stopped falling."""
-    if len(i_divergence) <= REPORT_EVERY:
-        return False
-    before, now = i_divergence[-1 - REPORT_EVERY], i_divergence[-1]
-    return bool(((before - now) < FLAT * REPORT_EVERY * before).all())
-
-
 def richardson_lucy(
     image: Tensor,
     psf: Tensor,
@@ -344,12 +334,12 @@ def _iterate(
         i_divergence.append(problem.i_divergence(reblurred))
         previous, estimate = estimate, problem.next_estimate(entering, estimate, reblurred)
         changes = [*changes[-1:], estimate - entering]
-        if k % REPORT_EVERY and k < n_iters:
+        if k % stops.REPORT_EVERY and k < n_iters:
             continue
         if callback is not None:
             info = Info(n_iters, torch.stack(i_divergence, -1), problem.cropped(estimate))
             if callback(k, info):
                 break
-        if stop == "idiv" and _flat(i_divergence):
+        if stop == "idiv" and stops.flat(i_divergence):
             break
     return estimate

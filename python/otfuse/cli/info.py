@@ -25,7 +25,10 @@ _ITERATIONS = 30
 
 Model = Annotated[
     str | None,
-    Option(metavar="rln|mrbcr", help="A network whose tiles and time to project; takes a second."),
+    Option(
+        metavar="rln|mrbcr",
+        help="A network whose tiles and time on the CPU to project; takes a second.",
+    ),
 ]
 
 
@@ -37,8 +40,8 @@ def info_command(
 ) -> None:
     """Print axes, dtype, voxel size and optics, and the memory and time of a deconvolution.
 
-    With `--model`, also the tiles, memory and time that a network would take here. A GPU of
-    `--device` need not be here: its memory is counted, its time unknown.
+    With `--model`, also the tiles, memory and time that a network would take on the CPU here. A
+    GPU of `--device` need not be here: its memory is counted, its time unknown.
     """
     compute = foreseen_compute("info", device)
     if model is not None:

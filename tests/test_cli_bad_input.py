@@ -234,6 +234,11 @@ def test_what_is_read_is_never_replaced(
     assert (tmp_path / name).read_bytes() == before
 
 
+def test_a_link_to_itself(run: CommandLine, psf: Path, tmp_path: Path) -> None:
+    (tmp_path / "loop.tif").symlink_to("loop.tif")
+    run.deconvolve(tmp_path / "loop.tif", "--psf", psf).failed(2, "symbolic links", "loop.tif")
+
+
 def test_output_must_be_a_tiff(run: CommandLine, image: Path, psf: Path) -> None:
     outcome = run.deconvolve(image, "--psf", psf, out="out.png")
     outcome.failed(2, "--output must end in .tif")

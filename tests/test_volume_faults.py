@@ -47,7 +47,7 @@ def multiscale(attributes: dict[str, Any]) -> dict[str, Any]:
         (lambda a: a["ome"].update(version="0.3"), "version 0.4 or 0.5, got 0.3"),
         (lambda a: multiscale(a)["axes"][2].update(name="w"), "axes among t, c, z, y and x"),
         (lambda a: multiscale(a)["axes"][2].update(name="y"), "each axis once, got TCYYX"),
-        (lambda a: multiscale(a)["axes"].pop(0), "must name the axes of its arrays|longer"),
+        (lambda a: multiscale(a)["axes"].pop(0), "must have a scale for each axis of CZYX, got"),
         (lambda a: multiscale(a).pop("axes"), "must name axes, datasets"),
         (lambda a: multiscale(a)["datasets"][0].update(path="9"), "no complete array '9'"),
     ],
@@ -62,7 +62,19 @@ def test_a_scale_without_a_unit(written: Path) -> None:
     edit(written, lambda a: [axis.pop("unit", None) for axis in multiscale(a)["axes"]])
     volume = open_volume(written)
     assert volume.voxel == (None, None, None)
-    assert "0.3 along z, 0.1 along y, 100 along x, has no unit of length" in volume.notes[0]
+    assert "0.3 along z, 0.1 along y, 100 along x, is no length with a unit" in volume.notes[0]
+
+
+def test_a_scale_that_is_no_length(written: Path) -> None:
+    def turn(attributes: dict[str, Any]) -> None:
+        steps = multiscale(attributes)["datasets"][0]["coordinateTransformations"]
+        steps[0]["scale"][2] *= -1
+
+    edit(written, turn)
+    volume = open_volume(written)
+    assert volume.voxel[0] is None and volume.voxel[1] == 0.1
+    (note,) = volume.notes
+    assert note.startswith("the file's scale, -0.3 along z, is no length with a unit: ignored")
 
 
 def test_what_is_no_zarr(tmp_path: Path, written: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -147,7 +148,7 @@ def check_apart(
         here = local_path(source)
         if here is None or there is None:
             continue
-        a, b = here.resolve(), there.resolve()
+        a, b = Path(os.path.realpath(here)), Path(os.path.realpath(there))
         if a == b or a in b.parents or b in a.parents:
             raise UsageError(
                 f"{command}: {argument} must lie apart from what is read, got {output} for "

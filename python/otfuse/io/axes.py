@@ -69,7 +69,7 @@ def interpret_axes(
 def _refuse_colour(axes: str, file_axes: str, shape: tuple[int, ...]) -> None:
     if "S" in axes:
         extent = shape[axes.index("S")]
-        as_channels, as_planes = axes.replace("S", "C"), axes.replace("S", "Z")
+        as_channels, as_planes = _with_samples(axes, "C"), _with_samples(axes, "Z")
         raise ValueError(
             f"read_stack: image must be grey-scale, got an RGB axis S of {extent} samples "
             f"({file_axes}, {_sizes(shape)}); save it as separate channels, or say what the "
@@ -81,6 +81,14 @@ def _refuse_colour(axes: str, file_axes: str, shape: tuple[int, ...]) -> None:
             f"read_stack: the last axis must be x, got extents {_sizes(shape)} that look like "
             "colours (y, x, c); say what they are with --axes (axes=): YXC or ZYX"
         )
+
+
+def _with_samples(axes: str, meaning: str) -> str:
+    """An --axes in which the samples are `meaning`, and what that displaces is what is free."""
+    free = (letter for letter in "ZTC" if letter != meaning and letter not in axes)
+    displaced = {meaning, *_UNLABELLED}
+    kept = (next(free, a) if a in displaced else a for a in axes.replace("-", ""))
+    return "".join(kept).replace("S", meaning)
 
 
 def _overridden(file_axes: str, shape: tuple[int, ...], override: str) -> tuple[str, list[str]]:

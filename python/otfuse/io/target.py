@@ -46,11 +46,12 @@ def check_target(
     check_folder(folder)
     if path.is_dir() and not zarr:
         raise IsADirectoryError(errno.EISDIR, "output must be a file, it is a folder", str(path))
-    if path.exists() and not overwrite:
+    there = os.path.lexists(path)  # a link to nothing is in the way as well
+    if there and not overwrite:
         raise FileExistsError(
             errno.EEXIST, "output exists; choose another name or give --overwrite", str(path)
         )
-    if zarr and path.exists():
+    if zarr and there:
         _check_replaceable(path)
     trial = _temporary_name(path)
     try:
@@ -180,11 +181,14 @@ def _replace_folder(new: Path, path: Path, overwrite: bool) -> None:
     except OSError:
         os.rename(old, path)
         raise
+    if old.is_symlink():  # what it points to is kept, as with a file
+        old.unlink()
     shutil.rmtree(old, ignore_errors=True)
 
 
 def _temporary_name(path: Path) -> Path:
-    return path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.partial")
+    short = os.fsencode(path.name)[:200].decode(errors="ignore")  # names are limited in bytes
+    return path.with_name(f".{short}.{secrets.token_hex(4)}.partial")
 
 
 def _take_name(temporary: Path, path: Path, overwrite: bool) -> None:

@@ -73,7 +73,10 @@ def parse_multiscale(attributes: Mapping[str, Any], location: str) -> Multiscale
             *first.get("coordinateTransformations", ()),
         ):
             if transform["type"] == "scale":
-                scale = [a * float(b) for a, b in zip(scale, transform["scale"], strict=True)]
+                factors = [float(factor) for factor in transform["scale"]]
+                if len(factors) != len(axes):
+                    raise ValueError(f"must have a scale for each axis of {axes}, got {factors}")
+                scale = [a * b for a, b in zip(scale, factors, strict=True)]
         return Multiscale(
             version,
             axes,

@@ -124,7 +124,7 @@ def _add_sizes(volume: Volume, found: Multiscale) -> None:
             volume.time_step = to_seconds(scale, unit)
     if bare:
         volume.notes.append(
-            f"the file's scale, {', '.join(bare)}, has no unit of length: ignored; give --voxel"
+            f"the file's scale, {', '.join(bare)}, is no length with a unit: ignored; give --voxel"
         )
     volume.voxel = (sizes.get("Z"), sizes.get("Y"), sizes.get("X"))
     volume.units = (units["Z"], units["Y"], units["X"])
@@ -178,7 +178,10 @@ class _Reader:
             if letter != "-"
         )
         if isinstance(error, FileNotFoundError):
-            reason = "none; where the writer left out chunks of zeros, allow it with missing='fill'"
+            reason = (
+                "none; where the writer left out chunks of zeros, allow it with missing='fill' "
+                "(otfuse convert --missing fill)"
+            )
         else:
             reason = f"damaged data ({' '.join(str(error).split())}); copy it from its source again"
         return ChunkError(

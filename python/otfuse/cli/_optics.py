@@ -43,7 +43,10 @@ PerChannel = tuple[float | None, ...]
 
 @dataclass
 class JobOptics:
-    """Optics and voxel size of a job, lengths in micrometres; `sources` says where each is from."""
+    """Optics and voxel size of a job, lengths in micrometres.
+
+    `sources` says where each is from, `ignored`, by option, what the file says and cannot be.
+    """
 
     na: float | None = None
     immersion_index: float | None = None
@@ -58,6 +61,7 @@ class JobOptics:
     modality: str = "widefield"
     voxel: Voxel = (None, None, None)
     sources: dict[str, str] = field(default_factory=dict)
+    ignored: dict[str, str] = field(default_factory=dict)
 
     def missing(self, flat: bool) -> list[str]:
         """Options whose values a PSF model needs and nobody gave; `flat` needs no dz."""
@@ -94,7 +98,7 @@ def choose_optics(options: DeconvolveOptions, stack: Stack) -> JobOptics:
 
     Raises
     ------
-    UsageError  if a value is impossible, or their number is not that of the channels.
+    UsageError  if a typed value is impossible, or their number is not that of the channels.
     """
     chosen = JobOptics()
     n_channels = stack.data.shape[1]
@@ -153,11 +157,7 @@ def _choose_voxel(chosen: JobOptics, options: DeconvolveOptions, stack: Stack) -
     if len(values) != 3:
         wanted = "Z,Y,X or Y,X" if flat else "Z,Y,X"
         raise UsageError(f"deconvolve: --voxel must be {wanted}, got {options.voxel!r}")
-    low, high = _VOXELS
-    if not all(low <= value <= high for value in (values[1:] if flat else values)):
-        raise UsageError(
-            f"deconvolve: --voxel must be in micrometres ({low:g} to {high:g}), got {options.voxel}"
-        )
+    _check_voxel(values, flat, options.voxel)
     dz, dy, dx = values
     chosen.voxel = (dz or None, dy, dx)
     chosen.sources["voxel"] = "--voxel"
@@ -166,6 +166,14 @@ def _choose_voxel(chosen: JobOptics, options: DeconvolveOptions, stack: Stack) -
         for old, new in zip(stack.voxel, chosen.voxel, strict=True)
     ):
         chosen.sources["voxel"] += f"; {stack.voxel_source} says {_values(stack.voxel)}"
+
+
+def _check_voxel(voxel: PerChannel, flat: bool, told: str) -> None:
+    low, high = _VOXELS
+    if not all(edge is None or low <= edge <= high for edge in (voxel[1:] if flat else voxel)):
+        raise UsageError(
+            f"deconvolve: --voxel must be in micrometres ({low:g} to {high:g}), got {told}"
+        )
 
 
 def _choose_modality(chosen: JobOptics, options: DeconvolveOptions, stack: Stack) -> None:
@@ -185,12 +193,10 @@ def _choose_modality(chosen: JobOptics, options: DeconvolveOptions, stack: Stack
 def _check(chosen: JobOptics) -> None:
     low, high = _WAVELENGTHS
     for name in ("wavelengths", "excitation_wavelengths"):
-        for value in getattr(chosen, name):
-            if value is not None and not low <= value <= high:
-                raise UsageError(
-                    f"deconvolve: {_OPTIONS[name]} must be in micrometres ({low:g} to {high:g}), "
-                    f"got {value:g} ({chosen.sources[name]})"
-                )
+        wrong = [v for v in getattr(chosen, name) if v is not None and not low <= v <= high]
+        if wrong:
+            rule = f"{_OPTIONS[name]} must be in micrometres ({low:g} to {high:g})"
+            _refuse(chosen, f"{rule}, got {wrong[0]:g} ({chosen.sources[name]})", name)
     for name in ("na", "immersion_index", "sheet_thickness", "sample_index", "coverslip"):
         value = getattr(chosen, name)
         if value is not None and not 0 < value < 1e6:
@@ -202,21 +208,37 @@ def _check(chosen: JobOptics) -> None:
             f"deconvolve: --depth must come with --sample-index, got --depth {chosen.depth:g} alone"
         )
     if chosen.na and chosen.immersion_index and chosen.na > chosen.immersion_index:
-        raise UsageError(
-            f"deconvolve: --na must not exceed the immersion index {chosen.immersion_index:g} "
+        text = (
+            f"--na must not exceed the immersion index {chosen.immersion_index:g} "
             f"({chosen.sources['immersion_index']}), got {chosen.na:g} ({chosen.sources['na']})"
         )
+        _refuse(chosen, text, "na", "immersion_index")
+
+
+def _refuse(chosen: JobOptics, text: str, *names: str) -> None:
+    """Raise where one of the values was typed; forget them where all are the file's."""
+    if any(chosen.sources[name].startswith("--") for name in names):
+        raise UsageError(f"deconvolve: {text}")
+    chosen.ignored[_OPTIONS[names[0]]] = text
+    for name in names:
+        setattr(chosen, name, getattr(JobOptics, name))  # its default
+        del chosen.sources[name]
 
 
 def require_model(chosen: JobOptics, stack: Stack) -> None:
     """Refuse to model a PSF of which something is unknown, naming the options that would say it."""
+    flat = stack.data.shape[2] == 1
+    _check_voxel(chosen.voxel, flat, f"{_values(chosen.voxel)} ({chosen.sources.get('voxel')})")
     if chosen.modality not in NEEDED:
         raise UsageError(
             f"deconvolve: --modality must be one of {', '.join(NEEDED)} for a PSF model, got "
             f"{chosen.modality} ({chosen.sources['modality']}); "
             "give --modality, or a PSF file with --psf"
         )
-    missing = chosen.missing(flat=stack.data.shape[2] == 1)
+    missing = chosen.missing(flat)
+    for option in missing:
+        if option in chosen.ignored:
+            raise UsageError(f"deconvolve: {chosen.ignored[option]}")
     if missing:
         hint = ""
         if "--pinhole" in missing and chosen.na and _known(chosen.wavelengths):
@@ -251,11 +273,12 @@ def introduce(chosen: JobOptics, options: DeconvolveOptions, stack: Stack, repor
 
 
 def report_voxel(chosen: JobOptics, report: Report) -> None:
-    """Print the voxel size and where it is from."""
-    if not any(chosen.voxel):
-        report.row("voxel", "unknown: the file does not say, --voxel Z,Y,X would")
-        return
-    report.row("voxel", f"{_values(chosen.voxel)} µm (z, y, x; {chosen.sources['voxel']})")
+    """Print the voxel size and where it is from, and what of the file's optics cannot be."""
+    text = "unknown: the file does not say, --voxel Z,Y,X would"
+    if any(chosen.voxel):
+        text = f"{_values(chosen.voxel)} µm (z, y, x; {chosen.sources['voxel']})"
+    report.row("voxel", text)
+    report.notes([f"{text}: ignored" for text in chosen.ignored.values()])
 
 
 def report_optics(chosen: JobOptics, stack: Stack, report: Report) -> None:

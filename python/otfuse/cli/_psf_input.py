@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SAME_VOXEL, _WORTH_SAYING, _LOST_LIGHT = 0.01, 0.05, 0.01
+_OTHER_UNIT = 100.0  # units differ by thousands, samplings by less than this
 
 
 @dataclass
@@ -169,10 +170,15 @@ def _resampled(
     known = [a or b for a, b in zip(old, wanted, strict=True)]
     if max(abs(a / b - 1) for a, b in zip(known, wanted, strict=True)) <= _SAME_VOXEL:
         return pixels
+    before, after = (", ".join(f"{size:g}" for size in edges) for edges in (known, wanted))
+    if max(max(a / b, b / a) for a, b in zip(known, wanted, strict=True)) > _OTHER_UNIT:
+        raise UsageError(
+            f"deconvolve: --psf must have voxels within a factor of {_OTHER_UNIT:g} of the image's "
+            f"{after} µm, got {before} µm; mend the unit in its file, or give the image's --voxel"
+        )
     from otfuse.psf import resample
 
     result: Tensor = resample(pixels, known, wanted)
-    before, after = (", ".join(f"{size:g}" for size in edges) for edges in (known, wanted))
     report.notes(
         [f"resampled from {before} to {after} µm: now {by_extents(tuple(result.shape))} voxels"]
     )

@@ -56,6 +56,14 @@ def test_network(rng: np.random.Generator, psf: torch.Tensor, informed: bool) ->
     assert all(float(p.grad.abs().sum()) > 0 for p in network.parameters())
 
 
+def test_learns_after_it_has_restored(rng: np.random.Generator) -> None:
+    """What is kept of an extent is no tensor of inference mode, which no gradient goes through."""
+    network, image = MRBCR(frequency=True), noise(rng, 1, 1, 28, 36, dtype=torch.float32)
+    network.restore(image)
+    network(image)[0].sum().backward()
+    assert network.body.scales["0"].back.weight.grad.any()
+
+
 def test_informed_network_has_physics(rng: np.random.Generator, psf: torch.Tensor) -> None:
     """Another PSF, other results from the same weights."""
     torch.manual_seed(1)

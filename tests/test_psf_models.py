@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from otfuse import psf as psfs
+from otfuse.psf import _radial
 
 OIL = {"na": 1.4, "wavelength": 0.52, "immersion_index": 1.515}
 VOXEL = (0.2, 0.08, 0.08)
@@ -288,6 +289,19 @@ def test_gradients_of_the_scanning_models():
     assert torch.autograd.gradcheck(two, numbers(1.0, 0.9))
     assert torch.autograd.gradcheck(scanned, numbers(0.8, 0.488, 1.44), atol=1e-6)
     assert torch.autograd.gradcheck(spun, numbers(1.1, 2.0, 0.488))
+
+
+def test_gradients_after_inference():
+    """What is kept of one call is no tensor of inference mode, which no gradient goes through."""
+    _radial.gauss_legendre.cache_clear()
+    (na,) = numbers(1.4)
+    for mode, aperture in ((True, 1.4), (False, na)):
+        with torch.inference_mode(mode):
+            psf = psfs.confocal(
+                (2, 3, 3), VOXEL, na=aperture, wavelength=0.52, excitation_wavelength=0.488
+            )
+    psf.max().backward()
+    assert na.grad != 0
 
 
 def test_a_sample_index_is_found_by_its_gradient():

@@ -190,6 +190,7 @@ def test_restore(rng, kind):
     assert type(restored) is type(kind(image.numpy()))
     with torch.no_grad():
         assert_close(restored, network(image[None, None].float())[0, 0], "restored")
+    assert not torch.as_tensor(restored).is_inference()
 
 
 @pytest.mark.parametrize(

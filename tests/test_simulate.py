@@ -39,6 +39,12 @@ def test_seed_decides(draw):
     assert not torch.equal(draw(shape, seed=3), draw(shape, seed=4))
 
 
+def test_any_number_is_a_seed():
+    """Volumes of a set are seeded by multiples of its seed, which a date makes large."""
+    volumes = [simulate.phantoms(1, (8, 9, 10), seed=seed) for seed in (20261122, -3, 2**64)]
+    assert all(volume.max() == 1 for volume in volumes)
+
+
 def test_the_global_generator_is_left_alone():
     torch.manual_seed(5)
     before = torch.get_rng_state()

@@ -92,6 +92,17 @@ def test_threads_do_not_matter(set_threads: Callable[[int], None]) -> None:
         assert_same(run, runs[0], "result")
 
 
+@pytest.mark.parametrize("shape", [(8, 10), (2, 3, 4)], ids=by_name)
+def test_no_images(shape: tuple[int, ...]) -> None:
+    """An empty batch gives one, and gradients that are 0."""
+    x, weight, basis = (a.requires_grad_() for a in arrays(shape, (5, 2), batch=0))
+    y = op(x, weight, basis)
+    assert y.shape == (0, 5, *shape)
+    grads = torch.autograd.grad(y.sum(), (x, weight, basis))
+    assert [g.shape for g in grads] == [x.shape, weight.shape, basis.shape]
+    assert not any(g.any() for g in grads)
+
+
 def test_no_terms_no_result() -> None:
     x, weight, basis = arrays((8, 10), (5, 2))
     assert not op(x, weight[..., :0], basis[:0]).any()

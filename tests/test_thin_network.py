@@ -117,6 +117,12 @@ def test_mrbcr_is_the_same_with_and_without_gradients(rng: np.random.Generator) 
         assert_close(a, b, "scale", factor=32)
 
 
+def test_rejects_weights_of_another_dtype(rng: np.random.Generator) -> None:
+    image = torch.from_numpy(rng.random((1, 1, 16, 20)))
+    with torch.no_grad(), pytest.raises(TypeError, match="image must have the parameters' dtype"):
+        MRBCR()(image)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -225,6 +225,8 @@ def test_simulated_pairs(shape: tuple[int, ...]) -> None:
     [
         ({"steps": 0}, "steps must be at least 1"),
         ({"patience": -1}, "patience"),
+        ({"seed": -1}, "seed must lie between"),
+        ({"seed": 2**64}, "seed must lie between"),
         ({"learning_rate": float("nan")}, "learning rate must be positive"),
         ({"precision": "half"}, "precision must be full or mixed"),
         ({"precision": "mixed"}, "full on cpu"),
@@ -269,4 +271,11 @@ def test_rejects_folders(pairs: Pairs, tmp_path: Path) -> None:
 def test_stops_when_the_loss_is_not_finite(pairs: Pairs, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="loss must be finite, got nan"):
         run(pairs, tmp_path, network=Small(float("nan")))
+    assert not (tmp_path / "state.json").exists()
+
+
+def test_stops_where_the_last_step_of_an_epoch_goes_too_far(pairs: Pairs, tmp_path: Path) -> None:
+    """The loss before it is finite still."""
+    with pytest.raises(RuntimeError, match="validation loss must be finite, got"):
+        run(pairs, tmp_path, steps=1, epoch=1, learning_rate=1e30)
     assert not (tmp_path / "state.json").exists()

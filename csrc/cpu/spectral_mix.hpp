@@ -179,6 +179,7 @@ class SpectralMix {
 // each part of the batch.
 template <class real_t, class F>
 void each_part(const SpectralMixParams<real_t>& p, const Layout<real_t>& l, F f) {
+  if (p.batch == 0) return;
   constexpr int64_t kStep = Layout<real_t>::kStep;
   const int64_t image = (p.outs + p.ins) * l.plane;
   const int64_t fit =

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,8 @@ class TrainOptions:
             )
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"train: --threads must be at least 1, got {self.threads}")
-        if not self.noise >= 0:
-            raise UsageError(f"train: --noise must not be negative, got {self.noise:g}")
+        if not 0 <= self.noise < math.inf:
+            raise UsageError(f"train: --noise must be finite and not negative, got {self.noise:g}")
 
 
 def mrbcr_trainee(options: TrainOptions) -> tuple[Any, Any]:

@@ -151,7 +151,6 @@ def run_training(options: TrainOptions) -> None:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     device = choose_device("train", options.device)
-    torch.manual_seed(options.seed)
     precision = options.precision
     if precision == "auto":
         precision = "mixed" if device.type == "cuda" else "full"
@@ -167,6 +166,7 @@ def run_training(options: TrainOptions) -> None:
         seed=options.seed,
     )
     settings.check()
+    torch.manual_seed(options.seed)
     network, task = resolve(kind.trainee)(options)
     pairs = _pairs(options, kind.ndim)
 

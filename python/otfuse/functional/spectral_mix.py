@@ -98,6 +98,7 @@ def _mix(image: Tensor, arrays: dict[str, Tensor], stage: str) -> Tensor:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # kept for training too, which takes no tensor of inference mode
 def _basis(shape: tuple[int, ...], bands: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Windows times 1, i kx / |k|, i ky / |k|, ...: (bands, 1 + d, ..., nx_half, 2)."""
     half = torch.fft.rfftfreq(shape[-1], dtype=torch.float64)

@@ -223,7 +223,7 @@ class RLN(SavedNetwork):
             raise ValueError(
                 f"RLN: views must have one shape, got {shapes}; register and crop them first"
             )
-        with torch.inference_mode():
+        with torch.no_grad():  # not in inference mode: the caller may go on computing with it
             result = self(torch.stack(volumes)[None].to(weight))[0, 0]
         return back_to_kind(views[0])(result.to(volumes[0].device))
 

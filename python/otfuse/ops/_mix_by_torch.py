@@ -13,6 +13,8 @@ def _axes(x: Tensor) -> tuple[int, ...]:
 
 def spectral_mix(x: Tensor, symbol: Tensor, adjoint: bool) -> Tensor:
     """See otfuse::spectral_mix."""
+    if len(x) == 0:  # which torch.fft refuses
+        return x.new_empty((0, symbol.shape[1 if adjoint else 0], *x.shape[2:]))
     spectrum = torch.fft.rfftn(x, dim=_axes(x)).flatten(2)
     matrices = symbol.flatten(2)
     if adjoint:
@@ -28,6 +30,9 @@ def spectral_mix_symbol(x: Tensor, grad: Tensor) -> Tensor:
 
     Columns but the first (and Nyquist) stand for two frequencies.
     """
+    if len(x) == 0:
+        half = (*x.shape[2:-1], x.shape[-1] // 2 + 1)
+        return x.new_zeros((grad.shape[1], x.shape[1], *half), dtype=x.dtype.to_complex())
     seen, wanted = (torch.fft.rfftn(a, dim=_axes(a)).flatten(2) for a in (x, grad))
     n = x.shape[-1]
     share = x.new_full((n // 2 + 1,), 2.0)

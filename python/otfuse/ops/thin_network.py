@@ -39,7 +39,13 @@ class Call(NamedTuple):
 
     @classmethod
     def of(cls, image: Tensor, parameters: Sequence[Tensor], program: Sequence[int]) -> Call:
-        """Copies of those that do not lie as they should."""
+        """Copies of those that do not lie as they should; TypeError if their dtypes differ."""
+        strange = {p.dtype for p in parameters} - {image.dtype}
+        if strange:  # the core would read them as what they are not
+            raise TypeError(
+                f"thin_network: image must have the parameters' dtype, got {image.dtype} and "
+                f"{strange.pop()}"
+            )
         image = image.contiguous()
         outputs = [on_huge_pages(out) for out in _outputs(image, program)]
         return cls(image, [p.contiguous() for p in parameters], outputs)

@@ -37,6 +37,7 @@ class Radial:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # kept for gradients too, which take no tensor of inference mode
 def gauss_legendre(count: int) -> tuple[Tensor, Tensor]:
     """Return `count` nodes and weights on [0, 1] (Golub and Welsch 1969)."""
     order = torch.arange(1, count, dtype=torch.float64)

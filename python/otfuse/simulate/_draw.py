@@ -20,7 +20,7 @@ _CANDIDATES = 6  # places tried for each body
 def generator(seed: int, device: torch.device | str | None) -> torch.Generator:
     """Return a source of random numbers that gives the same specimen for the same seed."""
     source = torch.Generator(device=device or "cpu")
-    source.manual_seed(int(seed))
+    source.manual_seed(int(seed) % 2**64)  # which is what torch takes
     return source
 
 

@@ -70,6 +70,8 @@ class Settings:
                 raise ValueError(f"train: {name} must be at least 1, got {getattr(self, name)}")
         if self.patience < 0:
             raise ValueError(f"train: patience must be at least 0, got {self.patience}")
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"train: seed must lie between 0 and 2^64 - 1, got {self.seed}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ValueError(f"train: learning rate must be positive, got {self.learning_rate:g}")
         if self.precision not in ("full", "mixed"):
@@ -244,8 +246,7 @@ class _Run:
                     "start another run to change it"
                 )
         self.step, self.rows = kept["step"], kept["rows"]
-        self.best = math.inf if kept["best"] is None else kept["best"]
-        self.since_best = kept["since_best"]
+        self.best, self.since_best = kept["best"], kept["since_best"]
 
     def _identity(self) -> dict[str, Any]:
         """What may not change when a run is resumed."""
@@ -269,12 +270,15 @@ class _Run:
                 total += self._one_step(pairs, crop)
                 progress.advance()
             loss = float(self.team.mean(total / n))
-            if not math.isfinite(loss):
-                raise RuntimeError(
-                    f"train: loss must be finite, got {loss} before step {self.step}; the run is "
-                    "kept as it was, lower the learning rate"
-                )
+            self._check_finite("loss", loss)
             self._end_epoch(validation, loss, time.monotonic() - started, progress)
+
+    def _check_finite(self, name: str, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise RuntimeError(
+                f"train: {name} must be finite, got {loss} before step {self.step}; the run is "
+                "kept as it was, lower the learning rate"
+            )
 
     def _exhausted(self) -> bool:
         return 0 < self.settings.patience <= self.since_best
@@ -308,6 +312,7 @@ class _Run:
         """Validate on every process alike, write on the first."""
         self.network.eval()
         found = validation.measure(self.network, self.team.device)
+        self._check_finite("validation loss", found.loss)
         improved = found.loss < self.best
         self.since_best = 0 if improved else self.since_best + 1
         self.best = min(self.best, found.loss)
@@ -342,7 +347,7 @@ class _Run:
         self.folder.write_metrics(self.rows)
         kept = {
             "step": self.step,
-            "best": self.best if math.isfinite(self.best) else None,
+            "best": self.best,
             "since_best": self.since_best,
             "identity": self._identity(),
             "rows": self.rows,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from otfuse.io import read_stack
+from otfuse.io import Stack, read_stack, write_stack
 from otfuse.io.ome import parse_ome
 from otfuse.io.units import micrometres_per, to_micrometres, to_seconds
 
@@ -265,3 +265,12 @@ def test_baseline_resolution_is_used_unless_it_is_for_print(
     )
     approximate = None if expected is None else pytest.approx(expected)
     assert read_stack(path).voxel == (None, approximate, approximate)
+
+
+def test_imagej_has_no_angstrom(tmp_path: Path) -> None:
+    """Its description is ASCII: such a unit is written as micrometres."""
+    data = np.zeros((1, 1, 2, 3, 4), np.float32)
+    like = Stack(data, "ZYX", "ZYX", voxel=(0.3, 0.1, 0.1), units=("Å", "Å", "Å"))
+    write_stack(tmp_path / "out.tif", data, like=like)
+    back = read_stack(tmp_path / "out.tif")
+    assert back.voxel == pytest.approx((0.3, 0.1, 0.1)) and back.units == ("µm", "µm", "µm")

@@ -328,9 +328,10 @@ def test_written_files_have_the_usual_permissions(hyperstack: Stack, tmp_path: P
 
 def test_control_characters_do_not_break_the_xml(tmp_path: Path) -> None:
     data = np.zeros((1, 1, 2, 3, 4), np.float32)
-    like = Stack(data, "ZYX", "ZYX", description="a\x00b\x1fc")
+    like = Stack(data, "ZYX", "ZYX", description="a\x00b\x1fc", channel_names=("DA\x00PI",))
     write_stack(tmp_path / "out.ome.tif", data, like=like)
-    assert "abc" in read_stack(tmp_path / "out.ome.tif").description
+    back = read_stack(tmp_path / "out.ome.tif")
+    assert "abc" in back.description and back.channel_names == ("DAPI",)
 
 
 def test_a_folder_that_cannot_be_replaced_keeps_what_it_holds(tmp_path: Path) -> None:

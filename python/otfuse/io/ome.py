@@ -257,7 +257,7 @@ def _channel(channel: int, like: Stack) -> dict[str, str]:
     optics = like.optics
     entry = {"ID": f"Channel:0:{channel}", "SamplesPerPixel": "1"}
     if channel < len(like.channel_names) and like.channel_names[channel]:
-        entry["Name"] = like.channel_names[channel]
+        entry["Name"] = _UNPRINTABLE.sub("", like.channel_names[channel])
     modes = {
         "widefield": "WideField",
         "confocal": "LaserScanningConfocalMicroscopy",

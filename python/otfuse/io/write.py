@@ -252,9 +252,9 @@ def _write_imagej(file: BinaryIO, job: _Job, blocks: Iterable[np.ndarray] | None
     planes = None
     if blocks is not None:
         planes = _all_planes((block.transpose(0, 2, 1, 3, 4) for block in blocks), job.dtype)
-    scale = micrometres_per(meaning.units[2])
+    _, scale = _imagej_unit(meaning)
     resolution = None
-    if scale is not None and meaning.voxel[1] and meaning.voxel[2]:
+    if meaning.voxel[1] and meaning.voxel[2]:
         resolution = (scale / meaning.voxel[2], scale / meaning.voxel[1])
     with tifffile.TiffWriter(file, imagej=True) as tif:
         tif.write(
@@ -275,10 +275,9 @@ def _imagej_metadata(job: _Job) -> dict[str, Any]:
     text = describe(job.record, meaning.description)
     # One line in the description for programs, and ImageJ's own Info for Image > Show Info.
     metadata: dict[str, Any] = {"axes": "TZCYX", "Info": text, "otfuse": describe(job.record)}
-    sizes, unit = meaning.voxel, meaning.units[2]
-    scale = micrometres_per(unit)
-    if scale is not None and any(sizes):
-        metadata["unit"] = "um" if scale == 1.0 else unit
+    sizes, (unit, scale) = meaning.voxel, _imagej_unit(meaning)
+    if any(sizes):
+        metadata["unit"] = unit
         if sizes[0]:
             metadata["spacing"] = sizes[0] / scale
     if meaning.time_step is not None:
@@ -288,6 +287,13 @@ def _imagej_metadata(job: _Job) -> dict[str, Any]:
     if any(meaning.channel_names):
         metadata["Labels"] = [meaning.channel_label(c) for c in range(nc)] * (nt * nz)
     return metadata
+
+
+def _imagej_unit(meaning: Stack) -> tuple[str, float]:
+    """The unit that ImageJ reads lengths in, and its micrometres; the description is ASCII."""
+    unit = meaning.units[2]
+    scale = micrometres_per(unit)
+    return (unit, scale) if scale not in (None, 1.0) and unit.isascii() else ("um", 1.0)
 
 
 def _all_planes(blocks: Iterable[np.ndarray], dtype: str) -> Iterator[np.ndarray]:

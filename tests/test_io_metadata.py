@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from otfuse.io import Stack, read_stack, write_stack
+from otfuse.io import Optics, Stack, read_stack, write_stack
 from otfuse.io.ome import parse_ome
 from otfuse.io.units import micrometres_per, to_micrometres, to_seconds
 
@@ -274,3 +274,13 @@ def test_imagej_has_no_angstrom(tmp_path: Path) -> None:
     write_stack(tmp_path / "out.tif", data, like=like)
     back = read_stack(tmp_path / "out.tif")
     assert back.voxel == pytest.approx((0.3, 0.1, 0.1)) and back.units == ("µm", "µm", "µm")
+
+
+@pytest.mark.parametrize(
+    "modality", ["widefield", "confocal", "spinningdisk", "twophoton", "lightsheet", "STED"]
+)
+def test_the_modality_is_written(tmp_path: Path, modality: str) -> None:
+    data = np.zeros((1, 2, 2, 3, 4), np.float32)
+    like = Stack(data, "CZYX", "CZYX", optics=Optics(modality=modality))
+    write_stack(tmp_path / "out.ome.tif", data, like=like)
+    assert read_stack(tmp_path / "out.ome.tif").optics.modality == modality

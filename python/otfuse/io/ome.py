@@ -24,6 +24,8 @@ _MODALITIES = {
     "MultiPhotonMicroscopy": "twophoton",
     "SPIM": "lightsheet",
 }
+# Of several words for a kind the first.
+_MODES = {kind: mode for mode, kind in reversed(_MODALITIES.items())}
 # Nominal indices of the media at 23 degrees and 546 nm; used only where the file has no number.
 _IMMERSION_INDEX = {
     "Oil": 1.515, "Water": 1.333, "WaterDipping": 1.333, "Glycerol": 1.47, "Glycerine": 1.47,
@@ -258,13 +260,10 @@ def _channel(channel: int, like: Stack) -> dict[str, str]:
     entry = {"ID": f"Channel:0:{channel}", "SamplesPerPixel": "1"}
     if channel < len(like.channel_names) and like.channel_names[channel]:
         entry["Name"] = _UNPRINTABLE.sub("", like.channel_names[channel])
-    modes = {
-        "widefield": "WideField",
-        "confocal": "LaserScanningConfocalMicroscopy",
-        "lightsheet": "SPIM",
-    }
-    if optics.modality in modes:
-        entry["AcquisitionMode"] = modes[optics.modality]
+    # One for which there is no model is kept under the file's own name.
+    mode = _MODES.get(optics.modality or "", optics.modality)
+    if mode and mode.isalpha():  # not several
+        entry["AcquisitionMode"] = mode
     for name, values in (
         ("EmissionWavelength", optics.wavelengths),
         ("ExcitationWavelength", optics.excitation_wavelengths),

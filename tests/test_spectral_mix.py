@@ -121,6 +121,7 @@ def test_keeps_kind(rng: np.random.Generator) -> None:
     [
         ({"weight": np.zeros((2, 3, 1))}, "weight must have axes"),
         ({"weight": np.zeros((2, 2, 1, 1))}, "weight must have axes"),
+        ({"x": np.zeros((1, 0, 6, 6)), "weight": np.zeros((2, 3, 0, 0))}, "none empty"),
         ({"x": np.zeros((1, 3, 6, 6))}, r"x must have shape \(batch, 2\)"),
         ({"x": np.zeros((1, 2, 6))}, "and 2 axes"),
         ({"bias": np.zeros(3)}, r"bias must have shape \(1,\)"),

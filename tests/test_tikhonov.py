@@ -141,6 +141,16 @@ def test_rejects(options: dict, match: str) -> None:
         otfuse.tikhonov(torch.ones(8, 9), torch.ones(3, 4), **options)
 
 
+def test_rejects_a_number_for_the_edges_of_a_voxel() -> None:
+    with pytest.raises(TypeError, match=r"^tikhonov: voxel must have 2 positive edges, got 0\.5"):
+        otfuse.tikhonov(torch.ones(8, 9), torch.ones(3, 4), strength=1.0, voxel=0.5)
+
+
+def test_rejects_psfs_that_do_not_fit_the_batch() -> None:
+    with pytest.raises(ValueError, match=r"^tikhonov: psf must have leading axes that broadcast"):
+        otfuse.tikhonov(torch.ones(2, 8, 9), torch.ones(3, 3, 4), strength=1.0, ndim=2)
+
+
 def test_rejects_a_psf_without_a_sum() -> None:
     psf = torch.tensor([[1.0, -1.0]])
     with pytest.raises(ValueError, match="tikhonov: psf must not sum to zero"):

@@ -63,6 +63,14 @@ def real_dtype(function: str, name: str, array: Tensor) -> None:
         )
 
 
+def dense(function: str, name: str, array: Tensor) -> None:
+    """The array has a value in memory for each of its places."""
+    if array.layout != torch.strided:
+        raise TypeError(
+            f"{function}: {name} must be dense, got layout {array.layout}; use .to_dense()"
+        )
+
+
 def spatial_axes(function: str, name: str, array: Tensor, ndim: int) -> None:
     """The array has `ndim` spatial axes, none of them empty."""
     if array.ndim < ndim:

@@ -27,18 +27,20 @@ def to_tensor(function: str, name: str, array: Any) -> Tensor:
             f"{function}: {name} must be a numpy, CuPy or torch array, got {type(array).__name__}"
         )
     _checks.real_dtype(function, name, tensor)
+    _checks.dense(function, name, tensor)
     return tensor
 
 
 def _from_numpy(function: str, name: str, array: np.ndarray) -> Tensor:
-    if array.dtype.kind not in "biufc":
+    if array.dtype.kind not in "biufc" or array.dtype.char in "gG":  # g: torch's floats end at 64
         raise TypeError(
-            f"{function}: {name} must hold numbers, got dtype {array.dtype}; "
+            f"{function}: {name} must hold numbers of a type that torch has, got {array.dtype}; "
             "convert it with .astype(np.float32)"
         )
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if any(s < 0 for s in native.strides) or not native.flags.writeable:
-        native = native.copy()  # torch knows neither negative strides nor read-only memory
+    odd = any(s < 0 or s % native.itemsize for s in native.strides)
+    if odd or not native.flags.writeable:
+        native = native.copy()  # torch knows no negative strides, no parts of records, no read-only
     return torch.from_numpy(native)
 
 
@@ -63,6 +65,17 @@ def fits_fused_loop(*tensors: Tensor | None) -> bool:
     return all(_checks.values_visible(t) and t.device.type == "cpu" for t in given) and not (
         torch.is_grad_enabled() and any(t.requires_grad for t in given)
     )
+
+
+def without_values(shape: Sequence[int], *sources: Tensor) -> Tensor:
+    """A result that nothing adds to, differentiable in its sources: torch.fft bears no empty batch.
+
+    Sources are empty where the shape is not.
+    """
+    out = sources[0].new_zeros(tuple(shape))
+    for source in sources:
+        out = out + source.sum()
+    return out
 
 
 def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:

@@ -41,7 +41,7 @@ def spread(
     h = to_tensor(_NAME, "psf", psf)
     ndim = h.ndim if options["ndim"] is None else options["ndim"]
     _check(whole, ndim, devices, options)
-    count = min(len(devices), whole.shape[0])
+    count = max(min(len(devices), whole.shape[0]), 1)
     edges = [i * whole.shape[0] // count for i in range(count + 1)]
 
     def part(array: Any, i: int) -> Any:

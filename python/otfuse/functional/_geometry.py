@@ -135,16 +135,23 @@ class Batch:
         return result.reshape(*self.shape, *result.shape[1:])
 
 
-def match_batch(function: str, image: Tensor, psf: Tensor, ndim: int) -> Batch:
-    """Leading axes of image and PSF broadcast against each other."""
-    lead, given = psf.shape[:-ndim], image.shape[:-ndim]
+def common_batch(
+    function: str, given: Sequence[int], lead: Sequence[int], name: str = "psf"
+) -> tuple[int, ...]:
+    """Leading axes of an image and of a PSF broadcast against each other."""
     try:
-        batch = broadcast_shapes(given, lead)
+        return broadcast_shapes(given, lead)
     except ValueError:
         raise ValueError(
-            f"{function}: psf must have leading axes that broadcast against the image's, got "
+            f"{function}: {name} must have leading axes that broadcast against the image's, got "
             f"{tuple(lead)} and {tuple(given)}; give one psf, or one per channel"
         ) from None
+
+
+def match_batch(function: str, image: Tensor, psf: Tensor, ndim: int) -> Batch:
+    """Images and PSFs of one batch."""
+    lead = psf.shape[:-ndim]
+    batch = common_batch(function, image.shape[:-ndim], lead)
     count = math.prod(batch)
     flat = image.expand(*batch, *image.shape[-ndim:]).reshape(count, *image.shape[-ndim:])
     aligned = (1,) * (len(batch) - len(lead)) + tuple(lead)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from otfuse import _checks
-from otfuse.functional._arrays import back_to_kind, to_tensor, working_dtype
-from otfuse.functional._geometry import reflect_pad
+from otfuse.functional._arrays import back_to_kind, to_tensor, without_values, working_dtype
+from otfuse.functional._geometry import common_batch, reflect_pad
 from otfuse.functional.otf import spatial_ndim
 from otfuse.functional.plan import reflected_widths
 
@@ -44,6 +44,7 @@ def damped_inverse(
         if _checks.values_visible(array):
             _checks.finite_values(function, name, array)
     shape, psf_shape = y.shape[-ndim:], h.shape[-ndim:]
+    batch = common_batch(function, y.shape[:-ndim], h.shape[:-ndim])
     window: tuple[slice, ...] = tuple(slice(0, n) for n in shape)
     if boundary == "reflect":
         widths = reflected_widths(shape, psf_shape)
@@ -51,6 +52,8 @@ def damped_inverse(
         window = tuple(slice(a, a + n) for n, (a, _) in zip(shape, widths, strict=True))
     else:
         _checks.fits(function, psf_shape, shape)
+    if 0 in batch:
+        return back_to_kind(image)(without_values((*batch, *shape), y, h))
     axes, grid = tuple(range(-ndim, 0)), y.shape[-ndim:]
     shift = [-(k // 2) for k in psf_shape]
     padding = [p for n, k in zip(grid[::-1], psf_shape[::-1], strict=True) for p in (0, n - k)]

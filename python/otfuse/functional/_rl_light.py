@@ -27,7 +27,9 @@ def without_offset(
     dark = 0.0 if offset is None else _checks.finite_number(NAME, "offset", offset)
     if isinstance(background, str):
         _checks.one_of(NAME, "background", background, ("auto",))
-        found = image.new_tensor([_dark_levels(item) for item in image])
+        found = torch.tensor(
+            [_dark_levels(item) for item in image], dtype=image.dtype, device=image.device
+        )
         levels, darks = found.reshape(-1, 2, *[1] * (image.ndim - 1)).unbind(1)
         less = _less(batch, darks if offset is None else dark)
         left = (levels - (darks if offset is None else dark)).clamp(min=0)

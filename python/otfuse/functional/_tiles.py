@@ -159,7 +159,7 @@ class TiledBlur:
 def _spans(n: int, k: int, nodes: int, overlap: float, like: Tensor) -> list[_Span]:
     """The tiles along one axis of n voxels with a PSF of k."""
     first, last = -(k - 1 - k // 2), n + k // 2  # of the estimate
-    voxel = torch.arange(first, last, dtype=torch.float64)
+    voxel = torch.arange(first, last, dtype=torch.float64, device="cpu")
     pitch = n / nodes
     # How much of a voxel's light belongs to the nodes beyond each gap, from all to none.
     beyond = [torch.ones_like(voxel)]

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from otfuse import _checks
-from otfuse.functional._arrays import broadcast_shapes, to_tensor, working_dtype
+from otfuse.functional._arrays import to_tensor, working_dtype
 from otfuse.functional._blur import Blur, Operator
-from otfuse.functional._geometry import BOUNDARIES, match_batch, reflect_pad
+from otfuse.functional._geometry import BOUNDARIES, common_batch, match_batch, reflect_pad
 from otfuse.functional.otf import spatial_ndim
 from otfuse.functional.plan import reflected_widths
 
@@ -81,7 +81,7 @@ class Job:
     def mean(self, of: Callable[[Camera], Tensor]) -> Tensor:
         """Mean of each item over all that was seen; spatial axes are kept."""
         axes = tuple(range(1, self.cameras[0].image.ndim))
-        total = count = torch.zeros(())
+        total = count = self.cameras[0].image.new_zeros(())
         for camera in self.cameras:
             part = self._uncut(camera.only_seen(of(camera)))
             ones = self._uncut(camera.only_seen(torch.ones_like(camera.image)))
@@ -172,7 +172,7 @@ def observed_pixels(function: str, name: str, mask: Any, image: Tensor) -> Tenso
             f"{function}: {name} must broadcast against the image, got shapes "
             f"{tuple(observed.shape)} and {tuple(image.shape)}"
         ) from None
-    if _checks.values_visible(observed) and not bool(observed.any()):
+    if observed.numel() and _checks.values_visible(observed) and not bool(observed.any()):
         raise ValueError(f"{function}: {name} must leave some pixels, got one that hides them all")
     return observed
 
@@ -230,12 +230,5 @@ def _common_batch(
     """Leading axes of the images broadcast against those of every PSF."""
     batch = tuple(image.shape[:-ndim])
     for view, psf in zip(views, psfs, strict=True):
-        try:
-            batch = broadcast_shapes(batch, psf.shape[:-ndim])
-        except ValueError:
-            raise ValueError(
-                f"{function}: {view.name('psf')} must have leading axes that broadcast against "
-                f"the image's, got {tuple(psf.shape[:-ndim])} and {batch}; give one psf, or one "
-                "per channel"
-            ) from None
+        batch = common_batch(function, batch, psf.shape[:-ndim], view.name("psf"))
     return batch

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from otfuse import ops
-from otfuse.functional._arrays import working_dtype
+from otfuse.functional._arrays import without_values, working_dtype
 from otfuse.functional.plan import smooth_extent
 
 Sizes = int | Sequence[int]
@@ -211,6 +211,8 @@ def _mix_channels(
     shape: list[int],
     groups: int,
 ) -> Tensor:
+    if x.numel() == 0:
+        return without_values((x.shape[0], kernel.shape[0], *shape), x, kernel)
     grid, ndim = [smooth_extent(n) for n in padded], len(padded)
     axes = tuple(range(-ndim, 0))
     pads = [

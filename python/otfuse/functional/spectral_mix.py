@@ -101,15 +101,16 @@ def _mix(image: Tensor, arrays: dict[str, Tensor], stage: str) -> Tensor:
 @torch.inference_mode(False)  # kept for training too, which takes no tensor of inference mode
 def _basis(shape: tuple[int, ...], bands: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Windows times 1, i kx / |k|, i ky / |k|, ...: (bands, 1 + d, ..., nx_half, 2)."""
-    half = torch.fft.rfftfreq(shape[-1], dtype=torch.float64)
-    lines = [*(torch.fft.fftfreq(n, dtype=torch.float64) for n in shape[:-1]), half]
+    exact: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
+    half = torch.fft.rfftfreq(shape[-1], **exact)
+    lines = [*(torch.fft.fftfreq(n, **exact) for n in shape[:-1]), half]
     k = torch.stack(torch.meshgrid(*lines, indexing="ij"))
     radius = k.square().sum(0).sqrt()
     octave = (bands - 1 + torch.log2(2 * radius.clamp(min=1e-12))).clamp(0, bands - 1)
     usable = (radius > 0) & (k.abs() < 0.5).all(0)
     directions = torch.where(usable, k / radius.clamp(min=1e-12), 0).flip(0)
     # Band by band: in double precision all of them are larger than what the network works in.
-    basis = torch.zeros((bands, 1 + len(shape), *radius.shape, 2), dtype=dtype)
+    basis = radius.new_zeros((bands, 1 + len(shape), *radius.shape, 2), dtype=dtype)
     for band, of_band in enumerate(basis):
         distance = (octave - band).abs().clamp(max=1)
         window = torch.cos(0.5 * math.pi * distance).square()
@@ -130,10 +131,10 @@ def _spectrum(psf: Tensor, shape: tuple[int, ...]) -> Tensor:
 def _check(image: Tensor, arrays: dict[str, Tensor], stage: str) -> None:
     weight = arrays["weight"]
     d = weight.shape[1] - 1 if weight.ndim == 4 else 0
-    if d not in (2, 3):
+    if d not in (2, 3) or 0 in weight.shape:
         raise ValueError(
-            "spectral_mix: weight must have axes (bands, 1 + d, c_out, c_in) for d = 2 or 3, got "
-            f"shape {tuple(weight.shape)}"
+            "spectral_mix: weight must have axes (bands, 1 + d, c_out, c_in) for d = 2 or 3, none "
+            f"empty, got shape {tuple(weight.shape)}"
         )
     if image.ndim != d + 2 or image.shape[1] != weight.shape[3] or min(image.shape[2:]) < 1:
         raise ValueError(

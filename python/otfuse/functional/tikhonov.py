@@ -94,6 +94,8 @@ def _edges(voxel: Sequence[float] | None, ndim: int) -> list[float]:
     """The edges of a voxel in units of the shortest."""
     if voxel is None:
         return [1.0] * ndim
+    if isinstance(voxel, int | float):
+        raise TypeError(f"tikhonov: voxel must have {ndim} positive edges, got {voxel:g}")
     edges = [positive("tikhonov", "voxel", edge) for edge in voxel]
     if len(edges) != ndim:
         raise ValueError(

@@ -33,7 +33,7 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise by the batch in training, by the moving statistics otherwise."""
-        if not self.training:
+        if not self.training or x.numel() == 0:  # an empty batch has no statistics
             return nn.functional.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0,
                 self.epsilon,

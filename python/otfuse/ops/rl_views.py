@@ -33,9 +33,11 @@ def rl_views(*arguments: Any) -> Tensor:
     """
     t, joint = LoopTensors(*arguments[:_N]), arguments[_N]
     s = LoopSettings(*arguments[_N + 1 :])
-    otf, floor = make_otf(t.kernel, s.grid, s.padded, s.kernel_offset), t.floor.contiguous()
     loop, out = loop_arguments(t, s)
     loop.batch = t.estimate.shape[0]
+    if loop.batch == 0:
+        return out.estimate
+    otf, floor = make_otf(t.kernel, s.grid, s.padded, s.kernel_offset), t.floor.contiguous()
     loop.views, loop.joint = t.image.shape[0] // loop.batch, joint
     loop.kernels = t.kernel.shape[0] // loop.views
     loop.otf, loop.floor = otf.data_ptr(), floor.data_ptr()

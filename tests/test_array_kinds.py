@@ -62,3 +62,44 @@ def test_the_default_device_does_not_matter(
     with torch.device("meta"):
         found = function(image)
     assert torch.equal(found, function(image))
+
+
+# As numpy.memmap and tifffile.memmap give them: read-only, big-endian; and mirrored.
+KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
+    "mirrored": lambda a: a[::-1].copy()[::-1],
+    "read-only": lambda a: np.broadcast_to(a, a.shape),
+}
+MEASURES: dict[str, Callable[[np.ndarray], object]] = {
+    "psnr": lambda a: otfuse.metrics.psnr(a, a + 1, scale=False),
+    "fourier_shell_correlation": lambda a: otfuse.metrics.fourier_shell_correlation(a, a)[1],
+    "fwhm": lambda a: otfuse.metrics.fwhm(a, [(2, 3, 3)]),
+    "center": lambda a: otfuse.psf.center(a)[0],
+    "resolution": lambda a: otfuse.psf.resolution(a).fwhm,
+    "combine": lambda a: otfuse.psf.combine(a, a),
+    "motion": lambda a: otfuse.psf.motion(a[0, :, :3]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+def test_measures_take_any_array_of_numpy(
+    measure: Callable[[np.ndarray], object], kind: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    bead = otfuse.psf.gaussian((5, 7, 7), 1.2).numpy()
+    np.testing.assert_array_equal(np.asarray(measure(kind(bead))), np.asarray(measure(bead)))
+
+
+def test_measures_refuse_complex_numbers() -> None:
+    with pytest.raises(TypeError, match=r"^psnr: result must be real, got torch\.complex64"):
+        otfuse.metrics.psnr(np.eye(3), np.eye(3, dtype=np.complex64))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, ">u2"], ids=str)
+def test_a_background_of_counts(dtype: str, rng: np.random.Generator) -> None:
+    image, dark = rng.poisson(9, (8, 9)).astype(np.float32), np.full((8, 9), 2, dtype)
+    alike = [
+        otfuse.richardson_lucy(image, PSF.numpy(), 3, background=level, init=init)
+        for level, init in ((dark, dark), (2 * np.ones((8, 9)), 2 * np.ones((8, 9))))
+    ]
+    assert np.array_equal(*alike)

@@ -21,7 +21,7 @@ ARROWS = {
     "_checks": set(),
     "_config": {"_C"},
     "_preview": set(),
-    "metrics": set(),
+    "metrics": {"functional"},
     "classical": {"functional", "_checks"},
     "ops": {"_C", "_config"},
     "functional": {"ops", "_background", "_checks", "_config"},

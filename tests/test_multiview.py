@@ -191,6 +191,15 @@ def test_additive_likelihood_never_falls(rng: np.random.Generator) -> None:
     assert divergences == sorted(divergences, reverse=True)
 
 
+def test_vmap(rng: np.random.Generator) -> None:
+    views, psf = counts(rng, (3, 8, 9)), lopsided_psf(rng, (3, 4))
+
+    def restore(view: torch.Tensor) -> torch.Tensor:
+        return otfuse.multiview_richardson_lucy([view, view], [psf, psf], 3)
+
+    assert_close(torch.vmap(restore)(views), restore(views), "estimates", factor=8)
+
+
 @pytest.mark.parametrize("update", UPDATES)
 def test_gradcheck(update: str, rng: np.random.Generator) -> None:
     views = [(counts(rng, (4, 5)) + 1).requires_grad_() for _ in range(2)]

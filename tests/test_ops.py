@@ -280,6 +280,8 @@ def test_vmap_of_richardson_lucy(rng: np.random.Generator) -> None:
     psfs = torch.stack([lopsided_psf(rng, (3, 4)) for _ in range(3)])
     over_images = torch.vmap(lambda y: otfuse.richardson_lucy(y, psfs[0], 3))(images)
     over_both = torch.vmap(lambda y, h: otfuse.richardson_lucy(y, h, 3))(images, psfs)
+    over_batches = torch.vmap(lambda y: otfuse.richardson_lucy(y, psfs[0], 3))(images[:, None])
+    assert torch.equal(over_batches[:, 0], over_images)
     for i in range(3):
         alone = reference.richardson_lucy(images[i], psfs[0], 3)
         assert_close(over_images[i], alone, f"image {i}", factor=8)

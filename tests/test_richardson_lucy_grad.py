@@ -125,6 +125,14 @@ def test_only_what_is_asked_for(rng: np.random.Generator) -> None:
     assert not otfuse.richardson_lucy(image, psf, 3).requires_grad
 
 
+def test_a_second_derivative_is_refused(rng: np.random.Generator) -> None:
+    image, psf = counts(rng, (6, 7)).requires_grad_(), lopsided_psf(rng, (3, 4))
+    estimate = otfuse.richardson_lucy(image, psf, 3)
+    (slope,) = torch.autograd.grad(estimate.square().sum(), image, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"^richardson_lucy: gradients must not be different"):
+        torch.autograd.grad(slope.square().sum(), image)
+
+
 def test_gradients_through_chunks(rng: np.random.Generator) -> None:
     """A callback cuts the run into chunks; the gradient is that of the whole."""
     image, psf = (counts(rng, (7, 8)) + 1).requires_grad_(), lopsided_psf(rng, (3, 4))

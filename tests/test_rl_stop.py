@@ -230,6 +230,14 @@ def test_gradients_of_a_stopped_run(rng: np.random.Generator) -> None:
     assert_close(actual, expected, "grad_image", factor=64)
 
 
+def test_a_consensus_is_differentiable_in_the_psf_alone(rng: np.random.Generator) -> None:
+    image, psf = counts(rng, (5, 6)) + 5, lopsided_psf(rng, (3, 2)).requires_grad_()
+    camera = {"gain": 1.0, "offset": 0.0, "stop": "gradient_consensus"}
+    assert torch.autograd.gradcheck(lambda h: otfuse.richardson_lucy(image, h, 4, **camera), (psf,))
+    with pytest.raises(ValueError, match=r"^richardson_lucy: image must not require gradients"):
+        otfuse.richardson_lucy(image.requires_grad_(), psf, 4, **camera)
+
+
 REJECTED = [
     ("gain", {"stop": "held_out", "offset": 0.0}, "gain= and offset=, got no gain"),
     ("offset", {"stop": "gradient_consensus", "gain": 1.0}, "gain= and offset=, got no offset"),

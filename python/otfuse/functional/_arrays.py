@@ -31,6 +31,15 @@ def to_tensor(function: str, name: str, array: Any) -> Tensor:
     return tensor
 
 
+def listed(function: str, name: str, values: Any) -> Tensor:
+    """As to_tensor, of numbers and lists of them too."""
+    if hasattr(values, "__dlpack__"):
+        return to_tensor(function, name, values)
+    tensor = torch.as_tensor(values)
+    _checks.real_dtype(function, name, tensor)
+    return tensor
+
+
 def _from_numpy(function: str, name: str, array: np.ndarray) -> Tensor:
     if array.dtype.kind not in "biufc" or array.dtype.char in "gG":  # g: torch's floats end at 64
         raise TypeError(

@@ -139,4 +139,4 @@ def back_light(camera: Camera, light: Tensor) -> Tensor:
     returned = camera.blur.adjoint(light)
     if returned.requires_grad:
         return returned - returned.detach().clamp(max=0)
-    return returned.clamp_(min=0)
+    return returned.clamp_min_(0)

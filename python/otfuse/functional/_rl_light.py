@@ -57,13 +57,14 @@ def _background(background: Any, batch: Batch) -> tuple[float, Tensor | None]:
         return _checks.finite_number(NAME, "background", background), None
     array = to_tensor(NAME, "background", background)
     _checks.same_device(NAME, "background", array, image)
+    array = array.to(image.dtype)
     if _checks.values_visible(array):
         low, _ = _checks.finite_values(NAME, "background", array)
         if low < 0:
             raise ValueError(f"{NAME}: background must not be negative, lowest value {low:g}")
     shape = (*batch.shape, *image.shape[1:])
     try:
-        array = array.to(image.dtype).expand(shape)
+        array = array.expand(shape)
     except RuntimeError:
         raise ValueError(
             f"{NAME}: background must broadcast against the image, got shapes "

@@ -115,11 +115,16 @@ class Consensus:
     """
 
     def __init__(self, run: Run, camera: Camera, seed: int) -> None:
+        if run.batch.image.requires_grad and torch.is_grad_enabled():
+            raise ValueError(
+                f"{NAME}: image must not require gradients with stop 'gradient_consensus', got one "
+                "that does; photons divided by lot have none, use .detach()"
+            )
         self._run, g = run, run.geometry
         halves = _halves(given_image(run), camera, seed)
         self._halves = [run.with_image(half).batch.image for half in halves]
         place = (g.grid, g.padded, g.psf_offset)
-        self._otf = ops.make_otf(run.batch.psf, *place)
+        self._otf = ops.make_otf(run.batch.psf.detach(), *place)
         self._to_image = (*place[:2], g.estimate_offset, g.psf_offset, g.origin, g.image_shape)
         self._back = (*place[:2], g.origin, g.psf_offset, g.estimate_offset, g.estimate_shape)
         self._observed = (run.batch.image >= 0).to(run.batch.image.dtype)

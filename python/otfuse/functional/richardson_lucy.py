@@ -143,8 +143,9 @@ def richardson_lucy(
     Returns
     -------
     array, shape of `image` (broadcast against leading axes of `psf`)
-        The kind of `image`. Differentiable in image, psf, init, an array background and an
-        array back projector, with memory that grows as the square root of `n_iters`.
+        The kind of `image`. Differentiable once in image (not with "gradient_consensus"), psf,
+        init, an array background and an array back projector, with memory that grows as the
+        square root of `n_iters`.
 
     Raises
     ------

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from otfuse.functional._arrays import listed
+
 from .similarity import _pair
 
 
@@ -140,7 +142,7 @@ def fwhm(
     ------
     ValueError  if a centre lies outside the image or voxel does not fit it.
     """
-    volume = torch.as_tensor(image).detach().double()
+    volume = listed("fwhm", "image", image).detach().double()
     edges = _edges("fwhm", volume, voxel)
     widths = []
     for centre in centres:

@@ -6,8 +6,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from otfuse.functional._arrays import listed
 
 # Wang et al. 2004: the constants and the window of the index as everybody quotes it.
 _K1, _K2 = 0.01, 0.03
@@ -113,8 +114,8 @@ def correlation(truth: Any, result: Any) -> float:
 
 def _pair(function: str, truth: Any, result: Any, scale: bool) -> tuple[Tensor, Tensor]:
     """Return both as float64, the result scaled to the truth if asked."""
-    x = torch.as_tensor(truth).detach().double()
-    y = torch.as_tensor(result).detach().to(x)
+    x = listed(function, "truth", truth).detach().double()
+    y = listed(function, "result", result).detach().to(x)
     if x.shape != y.shape or x.numel() == 0:
         raise ValueError(
             f"{function}: result must have the shape of truth and at least one value, "

@@ -97,7 +97,9 @@ def _vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor
     kernels = {"kernel": kernel, "otf": otf, "back_kernel": back}
     tensors = [kernels[name] if name in kernels else fold(name) for name in t._fields]
     out = richardson_lucy(*tensors, *s._replace(inner=inner))
-    split = [a.reshape(size, batch, *a.shape[1:]) if a.numel() else a.expand(size, 0) for a in out]
+    split = [
+        a.expand(size, 0) if a.ndim == 1 else a.reshape(size, batch, *a.shape[1:]) for a in out
+    ]
     return tuple(split), (0,) * len(split)
 
 

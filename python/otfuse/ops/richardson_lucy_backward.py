@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from otfuse.ops._registry import operator, register_fake
+from otfuse.ops._registry import operator, register_autograd, register_fake
 from otfuse.ops._rl_step_back import Iteration, State
 from otfuse.ops.richardson_lucy_loop import (
     BODIES,
@@ -140,3 +140,13 @@ def _(grad: Any, grad_previous: Any, grad_change: Any, *rest: Any) -> tuple[Tens
         like(t.estimate),
         like(t.image, t.background_map is not None),
     )
+
+
+def _no_second(ctx: Any, *grads: Tensor | None) -> None:
+    raise RuntimeError(
+        "richardson_lucy: gradients must not be differentiated again, got a second derivative; "
+        "otfuse.reference.richardson_lucy has one"
+    )
+
+
+register_autograd("richardson_lucy_backward", _no_second, lambda ctx, inputs, output: None)

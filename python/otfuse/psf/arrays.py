@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from otfuse.functional._arrays import listed
+
 # Displacements below this many voxels are left alone.
 _NEGLIGIBLE = 1e-3
 
@@ -212,14 +214,12 @@ def in_focus_slice(psf: Any) -> Any:
 
 def as_tensor(function: str, psf: Any, spatial: int, name: str = "psf") -> Tensor:
     """Return the array as a real floating tensor of at least `spatial` axes."""
-    tensor = psf if isinstance(psf, Tensor) else torch.as_tensor(psf)
+    tensor = listed(function, name, psf)
     if tensor.ndim < spatial or tensor.numel() == 0:
         raise ValueError(
             f"{function}: {name} must have at least {spatial} axes, none of them empty, "
             f"got shape {tuple(tensor.shape)}"
         )
-    if tensor.is_complex():
-        raise TypeError(f"{function}: {name} must be real, got {tensor.dtype}")
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 

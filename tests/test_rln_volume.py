@@ -116,7 +116,16 @@ def test_published_scheme_on_empty_and_small_volumes():
     assert not result.any()
 
 
-def test_published_scheme_refuses_what_float16_cannot_hold():
+@pytest.mark.parametrize("factor", [2, -2, np.nan])
+def test_published_scheme_refuses_what_float16_cannot_hold(factor):
     volume = np.linspace(0, 60_000, 300, dtype=np.float32).reshape(3, 10, 10)
-    with pytest.raises(ValueError, match=r"at most 65504, .* got"):
-        restore_as_published(volume, lambda block: 2 * block)
+    with pytest.raises(ValueError, match=r"within 65504 of 0, .* got"):
+        restore_as_published(volume, lambda block: np.float32(factor) * block)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_published_scheme_refuses_what_is_not_finite(value):
+    volume = np.ones((3, 10, 10), np.float32)
+    volume[1, 2, 3] = value
+    with pytest.raises(ValueError, match="volume must be finite"):
+        restore_as_published(volume, lambda block: block)

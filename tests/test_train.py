@@ -15,8 +15,16 @@ from torch import nn
 
 from cli_helpers import save
 from compare import assert_same
-from otfuse.nn import MRBCR
-from otfuse.train import MrbcrTask, Pairs, Settings, paired_stacks, simulated_pairs, train
+from otfuse.nn import MRBCR, RLN
+from otfuse.train import (
+    MrbcrTask,
+    Pairs,
+    RlnTask,
+    Settings,
+    paired_stacks,
+    simulated_pairs,
+    train,
+)
 
 TINY = Settings(steps=6, epoch=2, batch=2, crop=16, n_validation=3, validation_share=0.3)
 
@@ -266,6 +274,16 @@ def test_rejects_folders(pairs: Pairs, tmp_path: Path) -> None:
     tensors.write_bytes(tensors.read_bytes()[:-3])
     with pytest.raises(ValueError, match="must be complete"):
         run(pairs, folder, resume=True)
+
+
+def test_rejects_a_network_of_other_options(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Its weights fit, what it computes with them is another thing."""
+    x = rng.uniform(0, 1, (8, 8, 8)).astype(np.float32)
+    settings = replace(TINY, steps=1, crop=8, batch=1, n_validation=1)
+    parts = RlnTask(), Pairs([x, x], [x, x]), tmp_path, settings
+    train(RLN(gradients="published"), *parts)
+    with pytest.raises(ValueError, match="network gradients must be that of the run, published"):
+        train(RLN(), *parts, resume=True)
 
 
 def test_stops_when_the_loss_is_not_finite(pairs: Pairs, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def restore_as_published(
 
     Raises
     ------
-    ValueError  if a result exceeds what float16 holds.
+    ValueError  if the volume is not finite, or a result exceeds what float16 holds.
     """
     crop, overlap = blocks or published_blocks(volume.shape)
     weight = published_weight(crop, overlap)
@@ -102,17 +102,22 @@ def restore_as_published(
     for count, start in enumerate(places, start=1):
         where = tuple(slice(a, a + n) for a, n in zip(start, crop, strict=True))
         block = np.asarray(volume[where], np.float32)
+        if not np.isfinite(block).all():
+            raise ValueError(
+                "restore_as_published: volume must be finite, got NaN or infinity; replace them "
+                "first"
+            )
         here = weight[tuple(slice(n) for n in block.shape)]
         total[where] += here * (restore_scaled(block, restore))
         weights[where] += here
         if done is not None:
             done(count, len(places))
     total /= weights
-    highest = float(total.max())
-    if highest > _HALF_MAX:
+    farthest = max(float(total.max()), -float(total.min()))
+    if not farthest <= _HALF_MAX:
         raise ValueError(
-            f"restore_as_published: results must be at most {_HALF_MAX:g}, which is what the "
-            f"published scheme can hold, got {highest:g}; scale the volume down"
+            f"restore_as_published: results must lie within {_HALF_MAX:g} of 0, which is what the "
+            f"published scheme can hold, got {farthest:g} from it; scale the volume down"
         )
     return total.astype(np.float16).astype(np.float32)
 

@@ -140,7 +140,7 @@ def train(
     Parameters
     ----------
     network : Module
-        Has `save(path, overwrite)`.
+        Has `save(path, overwrite)`; its `options`, if it has them, are settings of the run.
     task : Task
     pairs : Pairs
     folder : str or Path
@@ -166,7 +166,8 @@ def train(
         If the loss is not finite; the last good state is kept.
     """
     settings.check()
-    _check_device(settings, torch.device(device))
+    if settings.precision == "mixed" and torch.device(device).type != "cuda":
+        raise ValueError(f"train: precision must be full on {device}, got mixed")
     ndim = pairs.inputs[0].ndim if len(pairs) else 0
     crop = (settings.crop,) * ndim
     pairs.check(crop)
@@ -179,11 +180,6 @@ def train(
         shown.skip(run.step)
         run.go(learned, validation, crop, shown)
     return run.rows
-
-
-def _check_device(settings: Settings, device: torch.device) -> None:
-    if settings.precision == "mixed" and device.type != "cuda":
-        raise ValueError(f"train: precision must be full on {device.type}, got mixed")
 
 
 class _Silent:
@@ -254,15 +250,15 @@ class _Run:
         task: dict[str, Any] = asdict(self.task)  # type: ignore[call-overload]
         settings = {k: v for k, v in asdict(self.settings).items() if k not in free}
         both = {**settings, **{f"{self.task.name} {k}": v for k, v in task.items()}}
-        both["processes"] = self.team.size
-        return dict(json.loads(json.dumps(both)))
+        both |= {f"network {k}": v for k, v in getattr(self.network, "options", {}).items()}
+        return dict(json.loads(json.dumps({**both, "processes": self.team.size})))
 
     def go(
         self, pairs: Pairs, validation: Validation, crop: tuple[int, ...], progress: Progress
     ) -> None:
         """Train to the last step, or until the validation loss no longer falls."""
         settings = self.settings
-        while self.step < settings.steps and not self._exhausted():
+        while self.step < settings.steps and not 0 < settings.patience <= self.since_best:
             started, n = time.monotonic(), min(settings.epoch, settings.steps - self.step)
             self.network.train()
             total = torch.zeros((), device=self.team.device)
@@ -279,9 +275,6 @@ class _Run:
                 f"train: {name} must be finite, got {loss} before step {self.step}; the run is "
                 "kept as it was, lower the learning rate"
             )
-
-    def _exhausted(self) -> bool:
-        return 0 < self.settings.patience <= self.since_best
 
     def _one_step(self, pairs: Pairs, crop: tuple[int, ...]) -> Tensor:
         """One batch of crops, and one step of Adam; gives the loss."""

@@ -222,6 +222,23 @@ def test_a_target_that_tells_no_format(run: CommandLine, image: tuple[Path, np.n
     assert not (run.folder / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--chunks", "4,4,4"),
+        ("--shards", "8,8,8"),
+        ("--compression", "gzip"),
+        ("--ome-zarr", "0.5"),
+    ],
+)
+def test_what_a_tiff_has_not(
+    run: CommandLine, image: tuple[Path, np.ndarray], words: tuple[str, str]
+) -> None:
+    outcome = run("convert", image[0], run.folder / "b.tif", *words)
+    outcome.failed(2, f"OUT must end in .zarr with {' '.join(words)}, got")
+    assert not (run.folder / "b.tif").exists()
+
+
 def test_a_target_that_is_the_source(run: CommandLine, image: tuple[Path, np.ndarray]) -> None:
     source, before = image[0], image[0].read_bytes()
     outcome = run("convert", source, source, "--overwrite")

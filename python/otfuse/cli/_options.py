@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ class DeconvolveOptions:
             raise UsageError(f"deconvolve: --preview must end in .png, got {self.preview}")
         check_output("deconvolve", self.output)
         check_apart("deconvolve", self.output, self.image, *self.psf)
-        check_of_zarr("deconvolve", self.output, self.compression)
+        check_of_zarr("deconvolve", self.output, {"--compression": self.compression})
         check_workers("deconvolve", self.output, self.local_cluster, self.scheduler)
         if self.background != "auto":
             parse_numbers(self.background, "--background")
@@ -163,12 +164,18 @@ def as_typed(options: Any) -> dict[str, Any]:
     return typed
 
 
-def check_of_zarr(command: str, output: Path, compression: str | None) -> None:
+def check_of_zarr(
+    command: str,
+    output: Path | str,
+    options: Mapping[str, str | None],
+    argument: str = "--output",
+) -> None:
     """Refuse what only an OME-Zarr has."""
-    if compression is not None and not named_zarr(output):
-        raise UsageError(
-            f"{command}: --output must end in .zarr with --compression {compression}, got {output}"
-        )
+    for option, value in options.items():
+        if value is not None and not named_zarr(output):
+            raise UsageError(
+                f"{command}: {argument} must end in .zarr with {option} {value}, got {output}"
+            )
 
 
 def check_workers(

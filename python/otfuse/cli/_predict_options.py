@@ -84,5 +84,5 @@ class PredictOptions:
         check_output("predict", self.output)
         views = (view for view in (self.image, self.second_view) if view is not None)
         check_apart("predict", self.output, *views)
-        check_of_zarr("predict", self.output, self.compression)
+        check_of_zarr("predict", self.output, {"--compression": self.compression})
         check_workers("predict", self.output, self.local_cluster, self.scheduler)

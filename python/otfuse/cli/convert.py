@@ -12,7 +12,7 @@ from typer import Argument, Option
 from otfuse.cli import _arguments as arg
 from otfuse.cli._errors import UsageError
 from otfuse.cli._memory import allowed_for
-from otfuse.cli._options import check_apart, check_output
+from otfuse.cli._options import check_apart, check_of_zarr, check_output
 from otfuse.cli._report import Report, by_extents, in_bytes, in_time
 from otfuse.cli._steps import Steps
 from otfuse.io import Volume, convert, open_volume, provenance
@@ -29,10 +29,16 @@ Shards = Annotated[
     str | None, Option(metavar="[T,C,]Z,Y,X", help="Files of several chunks, in version 0.5.")
 ]
 Compression = Annotated[
-    Literal["blosc-zstd", "blosc-lz4", "zstd", "gzip", "none"],
-    Option(metavar="CODEC", help="Of an OME-Zarr: blosc-zstd, blosc-lz4, zstd, gzip or none."),
+    Literal["blosc-zstd", "blosc-lz4", "zstd", "gzip", "none"] | None,
+    Option(
+        metavar="CODEC",
+        help="Of an OME-Zarr: blosc-zstd (unless told), blosc-lz4, zstd, gzip or none.",
+    ),
 ]
-Version = Annotated[Literal["0.5", "0.4"], Option("--ome-zarr", help="Version to be written.")]
+Version = Annotated[
+    Literal["0.5", "0.4"] | None,
+    Option("--ome-zarr", help="Version to be written, 0.5 unless told."),
+]
 Dtype = Annotated[
     Literal["uint16", "uint8"] | None,
     Option(help="Store integers, each channel multiplied so that its highest value fits."),
@@ -47,8 +53,8 @@ def convert_command(
     voxel: Voxel = None,
     chunks: Chunks = None,
     shards: Shards = None,
-    compression: Compression = "blosc-zstd",
-    version: Version = "0.5",
+    compression: Compression = None,
+    version: Version = None,
     dtype: Dtype = None,
     missing: arg.Missing = "error",
     overwrite: Overwrite = False,
@@ -58,6 +64,9 @@ def convert_command(
     started, report = time.monotonic(), Report()
     check_output("convert", target, "OUT")
     check_apart("convert", target, source, argument="OUT")
+    of_zarr = {"--chunks": chunks, "--shards": shards}
+    of_zarr |= {"--compression": compression, "--ome-zarr": version}
+    check_of_zarr("convert", target, of_zarr, argument="OUT")
     cells, blocks = _five("--chunks", chunks), _five("--shards", shards)
     memory = allowed_for("convert", max_memory)
     if memory <= 0:
@@ -76,8 +85,8 @@ def convert_command(
             target,
             chunks=cells,
             shards=blocks,
-            compression=compression,
-            version=version,
+            compression=compression or "blosc-zstd",
+            version=version or "0.5",
             dtype=dtype,
             provenance=record,
             overwrite=overwrite,

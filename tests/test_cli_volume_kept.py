@@ -68,6 +68,19 @@ def test_integers_interrupted(volumes: Volumes, monkeypatch: pytest.MonkeyPatch)
     volumes.run().failed(2, "options dtype must be what the output was")
 
 
+@pytest.mark.parametrize("words", [(), ("--dtype", "uint16")])
+def test_a_link_is_replaced_and_nothing_else(volumes: Volumes, words: tuple[str, ...]) -> None:
+    volumes.prepare((1, 1, 6, 40, 44))
+    assert volumes.run(out="kept.zarr").code == 0
+    kept, link = volumes.result("kept.zarr"), volumes.folder / "out.zarr"
+    link.symlink_to("kept.zarr")
+    done = volumes.run(*words, "--iters", "2", "--overwrite")
+    assert done.code == 0, done.err
+    assert not link.is_symlink() and volumes.result().max() != kept.max()
+    np.testing.assert_array_equal(volumes.result("kept.zarr"), kept)
+    assert not list(volumes.folder.glob(".*"))
+
+
 def test_compression(volumes: Volumes) -> None:
     volumes.prepare((1, 1, 6, 40, 44))
     assert volumes.run("--compression", "zstd").code == 0

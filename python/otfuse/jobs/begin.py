@@ -121,7 +121,9 @@ def _taking_place(output: Path) -> Iterator[Path]:
     partial.mkdir()
     made = partial / output.name
     yield made
-    if output.exists():
+    if output.is_symlink():  # what it points to is kept, as with a file
+        output.unlink()
+    elif output.exists():
         shutil.rmtree(output)
     made.rename(output)
     partial.rmdir()

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from otfuse import _checks
 from otfuse.io.weights import read_weights, write_weights
 
 _LISTED = 6
@@ -102,6 +103,27 @@ def fill(
             if not bool(torch.isfinite(values).all()):
                 raise ValueError(f"{function}: weights must be finite, got {name} in {path}")
             tensor.copy_(values)
+
+
+Snapshot = list[tuple[Tensor, int]]
+
+
+def snapshot(tensors: Sequence[Tensor]) -> Snapshot:
+    """What `unchanged` compares: their values, where a look at them waits for nothing.
+
+    Elsewhere how often torch has counted a change of each, which it does not through `.data`.
+    """
+    if all(_checks.values_at_hand(t) for t in tensors):
+        return [(torch.cat([t.detach().flatten() for t in tensors]), 0)]
+    return [(t, t._version) for t in tensors]
+
+
+def unchanged(before: Snapshot, now: Snapshot) -> bool:
+    """Whether two snapshots of one network are the same."""
+    return len(before) == len(now) and all(
+        m == n and (a is b or (_checks.values_at_hand(a) and torch.equal(a, b)))
+        for (a, m), (b, n) in zip(before, now, strict=True)
+    )
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -26,7 +26,7 @@ from otfuse.nn._rln_layers import (
     gaussians,
 )
 from otfuse.nn._rln_weights import from_published
-from otfuse.nn._weights import SavedNetwork, fill
+from otfuse.nn._weights import SavedNetwork, Snapshot, fill, snapshot, unchanged
 
 MERGES = ("concatenated", "averaged")
 
@@ -93,7 +93,7 @@ class RLN(SavedNetwork):
                 for k, n in enumerate(NORMALISED)
             }
         )
-        self._packed: tuple[list[tuple[Tensor, int]], Tensor] | None = None
+        self._packed: tuple[Snapshot, Tensor] | None = None
         self.reset_parameters()
 
     @classmethod
@@ -235,18 +235,13 @@ class RLN(SavedNetwork):
         return pack_rln_weights(kernels, affines)
 
     def _packed_once(self) -> Tensor:
-        """`packed_weights`, made anew where torch has counted a change of one of them.
-
-        It counts none through `.data`, and none of tensors made in inference mode.
-        """
+        """`packed_weights`, made anew where one of them has changed."""
         tensors = [*self.parameters(), *self.buffers()]
         if torch.compiler.is_compiling() or any(t.is_inference() for t in tensors):
             return self.packed_weights()
-        now = [(t, t._version) for t in tensors]
-        if self._packed is not None:
-            before, packed = self._packed
-            if all(a is b and m == n for (a, m), (b, n) in zip(before, now, strict=True)):
-                return packed
+        now = snapshot(tensors)
+        if self._packed is not None and unchanged(self._packed[0], now):
+            return self._packed[1]
         packed = self.packed_weights()
         self._packed = now, packed
         return packed

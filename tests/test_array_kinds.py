@@ -24,6 +24,16 @@ def test_a_field_of_records(rng: np.random.Generator) -> None:
     assert np.array_equal(otfuse.fft_convolve(records["counts"], PSF.numpy()), alone)
 
 
+def test_whole_numbers_of_numpy() -> None:
+    image, three = torch.arange(72.0).reshape(8, 9), np.int64(3)
+    assert torch.equal(
+        otfuse.richardson_lucy(image, PSF, three), otfuse.richardson_lucy(image, PSF, 3)
+    )
+    shape = np.array([8, 9])
+    assert otfuse.Otf(PSF, shape).shape == (8, 9)
+    assert otfuse.next_fast_shape(shape) == otfuse.next_fast_shape((8, 9))
+
+
 def test_an_estimated_background_of_a_negative_view(rng: np.random.Generator) -> None:
     light = torch.from_numpy(rng.poisson(9, (8, 9)).astype(np.float32))
     found = [

@@ -89,6 +89,13 @@ def test_without_batch_and_strided(ndim: int, rng: np.random.Generator) -> None:
     assert_close(*both(ndim, image, weight, None, {}), "unbatched", n=image.numel())
 
 
+def test_whole_numbers(rng: np.random.Generator) -> None:
+    image, weight = (torch.from_numpy(rng.integers(0, 9, s)) for s in ((2, 4, 9, 8), (3, 4, 5, 4)))
+    options = {"stride": np.int64(2), "padding": (np.int64(1), 2)}
+    actual, expected = both(2, image, weight, torch.arange(3), options)
+    assert actual.dtype == expected.dtype and torch.equal(actual, expected)
+
+
 def test_kernel_as_large_as_the_image(rng: np.random.Generator) -> None:
     image = torch.from_numpy(rng.normal(size=(1, 2, 31, 33)))
     weight = torch.from_numpy(rng.normal(size=(3, 2, 31, 33)))

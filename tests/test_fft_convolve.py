@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -238,6 +239,34 @@ def test_otf_gives_the_same(boundary: str, rng: np.random.Generator) -> None:
         for i, twin in enumerate(twins):
             again = otfuse.fft_convolve(image, twin, boundary=boundary, adjoint=adjoint)
             assert_same(again, expected, f"twin {i}")
+
+
+def test_otf_follows_a_psf_that_learns(rng: np.random.Generator) -> None:
+    class Blur(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.psf = torch.nn.Parameter(lopsided_psf(rng, (3, 4)))
+            self.otf = otfuse.Otf(self.psf, (8, 9))
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return otfuse.fft_convolve(image, self.otf)
+
+    image = torch.from_numpy(rng.normal(size=(8, 9)))
+    first = Blur()
+    before = first(image)
+    module = copy.deepcopy(first)
+    module(image).square().sum().backward()
+    torch.optim.SGD(module.parameters(), 0.1).step()
+    assert_same(module(image), otfuse.fft_convolve(image, module.psf), "after a step")
+    assert not torch.equal(module(image), before)
+    assert_same(first(image), before, "the original")
+
+
+def test_otf_compiles(compiled: Callable, rng: np.random.Generator) -> None:
+    otf = otfuse.Otf(lopsided_psf(rng, (3, 4)), (8, 9))
+    image = torch.from_numpy(rng.normal(size=(2, 8, 9)))
+    actual = compiled(lambda x: otfuse.fft_convolve(x, otf))(image)
+    assert_same(actual, otfuse.fft_convolve(image, otf), "compiled")
 
 
 def test_otf_survives_another_simd_level(rng: np.random.Generator, simd_level: str) -> None:

@@ -189,6 +189,14 @@ FFT_CONV = [
         "too-large", lambda: conv2d(weight=torch.ones(6, 4, 9, 3)), ValueError, C2 + "weight must"
     ),
     Case("bias", lambda: conv2d(bias=torch.ones(5)), ValueError, C2 + "bias must"),
+    Case("numpy-bias", lambda: conv2d(bias=np.ones(5)), TypeError, C2 + "bias must be a real"),
+    Case(
+        "bias-on-meta",
+        lambda: conv2d(bias=torch.ones(5, device="meta")),
+        ValueError,
+        C2 + "bias must be on",
+    ),
+    Case("half-a-stride", lambda: conv2d(stride=1.5), ValueError, C2 + "stride must be one or 2"),
     Case("complex", lambda: conv2d(CHANNELS + 1j), TypeError, C2 + "input must", "complex64"),
 ]
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ def one_of(function: str, name: str, value: Any, allowed: Collection[Any]) -> No
 
 def at_least(function: str, name: str, value: Any, least: int) -> None:
     """The value is a whole number and not below `least`."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{function}: {name} must be a whole number, got {value!r}")
     if value < least:
         raise ValueError(f"{function}: {name} must be at least {least}, got {value}")

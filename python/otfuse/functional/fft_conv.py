@@ -105,20 +105,21 @@ def _fft_conv(
     out = out[(slice(None), slice(None), *(slice(None, None, s) for s in strides))]
     if bias is not None:
         out = out + bias.reshape(-1, *[1] * ndim)
-    out = out.to(input.dtype)
+    out = (out if input.is_floating_point() else out.round()).to(input.dtype)
     return out if input.ndim == ndim + 2 else out.squeeze(0)
 
 
 def _check_tensors(
     function: str, ndim: int, input: Tensor, weight: Tensor, bias: Tensor | None, groups: int
 ) -> None:
-    for name, array in (("input", input), ("weight", weight)):
+    given = {"input": input, "weight": weight, **({} if bias is None else {"bias": bias})}
+    for name, array in given.items():
         if not isinstance(array, Tensor) or array.is_complex():
             kind = getattr(array, "dtype", type(array).__name__)
             raise TypeError(f"{function}: {name} must be a real tensor, got {kind}")
         if array.device != input.device:
             raise ValueError(
-                f"{function}: weight must be on the input's device {input.device}, "
+                f"{function}: {name} must be on the input's device {input.device}, "
                 f"got {array.device}"
             )
     if input.ndim not in (ndim + 1, ndim + 2) or weight.ndim != ndim + 2:
@@ -138,10 +139,10 @@ def _check_tensors(
 
 
 def _sizes(function: str, name: str, value: Sizes, ndim: int, least: int) -> tuple[int, ...]:
-    sizes = (value,) * ndim if isinstance(value, int) else tuple(value)
+    sizes = tuple(value) if hasattr(value, "__iter__") else (value,)
     if len(sizes) == 1:
         sizes *= ndim
-    if len(sizes) != ndim or any(s < least for s in sizes):
+    if len(sizes) != ndim or any(isinstance(s, float) or s < least for s in sizes):
         raise ValueError(
             f"{function}: {name} must be one or {ndim} whole numbers of at least {least}, "
             f"got {value!r}"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from otfuse import _checks, ops
@@ -118,7 +119,9 @@ def _apply(
     if boundary == "reflect" and not adjoint:
         image = reflect_pad(image, widths)
     batch = match_batch(_NAME, image, psf, ndim)
-    spectrum = otf.spectrum if otf is not None and otf.psf.dtype == image.dtype else None
+    # A traced call makes the spectrum in the op: no graph sees whether the kept one is still right.
+    kept = otf is not None and otf.psf.dtype == image.dtype and not torch.compiler.is_compiling()
+    spectrum = otf.spectrum if otf is not None and kept else None
     around, inside = (g.estimate_offset, g.estimate_shape), (g.origin, g.image_shape)
     source, target = (inside, around) if adjoint else (around, inside)
     windows = (g.grid, g.padded, source[0], g.psf_offset, target[0], target[1])

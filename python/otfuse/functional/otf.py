@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,23 +80,31 @@ class Otf:
         self.geometry = convolution_geometry(
             "Otf", boundary, self.shape, self.psf.shape[-self.ndim :]
         )
-        self._made: tuple[str, Tensor] | None = None
+        self._made: tuple[tuple[str, int], Tensor] | None = None
 
     @property
     def spectrum(self) -> Tensor:
-        """The spectrum in the engine's private order, one row a PSF."""
-        level = ops.simd_level()
-        if self._made is None or self._made[0] != level:
+        """The spectrum in the engine's private order, one row a PSF.
+
+        Made anew where the psf was changed in its place, as an optimizer does.
+        """
+        made_of = ops.simd_level(), 0 if self.psf.is_inference() else self.psf._version
+        if self._made is None or self._made[0] != made_of:
             g = self.geometry
             kernels = self.psf.detach().reshape(-1, *g.psf_shape)
             otf = ops.make_otf(kernels, g.grid, g.padded, g.psf_offset)
-            self._made = level, otf
+            self._made = made_of, otf
         return self._made[1]
 
     def to(self, *args: Any, **kwargs: Any) -> Otf:
         """The same PSF on another device or in another type; arguments as `Tensor.to`."""
         psf = self.psf.to(*args, **kwargs)
         return Otf(psf, self.shape, boundary=self.boundary, ndim=self.ndim)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Otf:
+        """One of the copy of the psf, so that a copied module goes on learning it."""
+        psf = copy.deepcopy(self.psf, memo) if self.psf.is_leaf else self.psf.detach().clone()
+        return _rebuild(psf, self.shape, self.boundary, self.ndim)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.psf.detach(), self.shape, self.boundary, self.ndim)

@@ -207,6 +207,7 @@ def test_colour(run: CommandLine, psf: Path, tmp_path: Path) -> None:
         (["--iters", "0"], ["--iters must be at least 1, got 0"]),
         (["--iters", "-3"], ["--iters must be at least 1, got -3"]),
         (["--threads", "0"], ["--threads must be at least 1, got 0"]),
+        (["--threads", "100000"], ["--threads must be at most 1024, got 100000"]),
         (["--max-memory", "lots"], ["--max-memory must be a size such as 8GB, got 'lots'"]),
         (["--max-memory", "0GB"], ["--max-memory must be a size"]),
         (["--background", "dark"], ["--background must be a number", "got 'dark'"]),

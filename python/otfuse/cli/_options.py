@@ -20,6 +20,7 @@ _ITERS, _ITERS_UNMATCHED, _MOST_UNMATCHED = 30, 2, 5
 # leaves little to do before noise is what is restored (bench/NOTES.md).
 _ITERS_OF = {"widefield": 50, "confocal": 10, "twophoton": 10}
 _ITERS_AT_MOST = 100  # where something else ends the run
+_MOST_THREADS = 1024  # more than machines have cores; of some ten thousand the stacks do not fit
 
 _MEMORY_UNITS = {
     "": 1, "b": 1, "k": 1e3, "kb": 1e3, "m": 1e6, "mb": 1e6, "g": 1e9, "gb": 1e9, "t": 1e12,
@@ -74,8 +75,7 @@ class DeconvolveOptions:
     def check(self) -> None:
         """Refuse what is wrong whatever the image is."""
         check_method(self)
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"deconvolve: --threads must be at least 1, got {self.threads}")
+        check_threads("deconvolve", self.threads)
         if self.max_memory is not None:
             parse_memory(self.max_memory)
         if self.preview is not None and self.preview.suffix.lower() != ".png":
@@ -130,6 +130,13 @@ class DeconvolveOptions:
 def located(image: str) -> Path | str:
     """A path, or the URL that it was typed as."""
     return image if is_url(image) else Path(image)
+
+
+def check_threads(command: str, n: int | None) -> None:
+    """Refuse numbers of threads with which nothing computes, or the process ends."""
+    if n is not None and not 1 <= n <= _MOST_THREADS:
+        rule = "at least 1" if n < 1 else f"at most {_MOST_THREADS}"
+        raise UsageError(f"{command}: --threads must be {rule}, got {n}")
 
 
 def check_output(command: str, output: Path | str, argument: str = "--output") -> None:

@@ -13,6 +13,7 @@ from otfuse.cli._options import (
     check_apart,
     check_of_zarr,
     check_output,
+    check_threads,
     check_workers,
     parse_memory,
 )
@@ -79,8 +80,7 @@ class PredictOptions:
                 "predict: --tile must be given with --normalize tile, on which the scale then "
                 "depends, got none; the authors' is 128, with --overlap 0"
             )
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"predict: --threads must be at least 1, got {self.threads}")
+        check_threads("predict", self.threads)
         check_output("predict", self.output)
         views = (view for view in (self.image, self.second_view) if view is not None)
         check_apart("predict", self.output, *views)

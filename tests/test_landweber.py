@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -189,3 +191,18 @@ def test_rejects(call: tuple, error: type[Exception], match: str) -> None:
     *args, options = call if isinstance(call[-1], dict) else (*call, {})
     with pytest.raises(error, match=f"^landweber: {match}"):
         otfuse.landweber(*args, **options)
+
+
+LOOPS = {
+    "landweber": lambda y, h: otfuse.landweber(y, h, 2),
+    "multiview": lambda y, h: otfuse.multiview_richardson_lucy([y, y], [h, h], 2),
+    "blind": lambda y, h: otfuse.blind_richardson_lucy(y, h, 1, object_iters=2).estimate,
+}
+
+
+@pytest.mark.parametrize("restore", LOOPS.values(), ids=LOOPS)
+def test_loops_outside_the_core_compile(
+    restore: Callable, compiled: Callable, rng: np.random.Generator
+) -> None:
+    image, psf = counts(rng, (2, 6, 7)), lopsided_psf(rng, (3, 4))
+    assert_close(compiled(restore)(image, psf), restore(image, psf), "compiled", factor=8)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Protocol
 
 import torch
@@ -40,18 +39,19 @@ class Blur:
             self.geometry = circular_geometry(shape, psf_shape)
         g = self.geometry
         self.psf, self.inner = psf, inner
+        self._otf: Tensor | None = None  # no cached_property, whose lock is not traced
         self.estimate_shape, self.image_window = g.estimate_shape, g.image_window
         self._windows = Windows(
             g.grid, g.padded, g.estimate_offset, g.psf_offset, g.origin, g.image_shape
         )
 
-    @functools.cached_property
+    @property
     def otf(self) -> Tensor | None:
         """Of the PSFs; none where their values may not be looked at."""
-        if not _checks.values_visible(self.psf):
-            return None
-        g = self.geometry
-        return ops.make_otf(self.psf.detach(), g.grid, g.padded, g.psf_offset)
+        if self._otf is None and _checks.values_visible(self.psf):
+            g = self.geometry
+            self._otf = ops.make_otf(self.psf.detach(), g.grid, g.padded, g.psf_offset)
+        return self._otf
 
     def loop_settings(
         self, n_iters: int, background: float, accelerated: bool, weighted: bool

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from cli_helpers import CommandLine, save
 from compare import assert_same
+from otfuse.cli._train_options import TrainOptions, mrbcr_trainee
 from otfuse.io import read_weights
 from otfuse.nn import MRBCR
 
@@ -143,3 +145,27 @@ def test_mixed_precision(cli: CommandLine, psf: Path) -> None:
         bool(torch.isfinite(torch.from_numpy(v)).all())
         for v in weights(cli.folder / "run").values()
     )
+
+
+@pytest.mark.parametrize(
+    ("shape", "shear", "typed", "expected"),
+    [
+        ((7, 7), 0.0, None, True),
+        ((8, 8), 0.0, None, True),  # the centre at k // 2
+        ((7, 7), 0.3, None, False),
+        ((7, 9), 0.0, None, True),  # of two extents, but as wide along both axes
+        ((7, 7), 0.3, True, True),
+        ((7, 7), 0.0, False, False),
+    ],
+)
+def test_crops_are_turned_where_the_psf_allows_it(
+    shape: tuple[int, int], shear: float, typed: bool | None, expected: bool, tmp_path: Path
+) -> None:
+    y, x = np.indices(shape) - np.reshape([n // 2 for n in shape], (2, 1, 1))
+    psf = np.exp(-(x**2 + y**2 + 2 * shear * x * y) / 2).astype(np.float32)
+    save(tmp_path / "psf.tif", psf[None, None, None])
+    options = TrainOptions(
+        "mrbcr", tmp_path, psf=tmp_path / "psf.tif", frequency=True, channels=2, turn=typed
+    )
+    assert mrbcr_trainee(options)[1].turn is expected
+    assert mrbcr_trainee(replace(options, frequency=False))[1].turn is (typed is not False)

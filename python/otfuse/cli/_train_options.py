@@ -13,6 +13,8 @@ import numpy as np
 from otfuse.cli._errors import UsageError
 from otfuse.io import read_stack
 
+_SAME_TURNED = 0.01  # of a PSF's maximum
+
 
 @dataclass
 class TrainOptions:
@@ -35,7 +37,7 @@ class TrainOptions:
     weights: Path | None = None
     spectrum: str = "plane"
     noise: float = 0.05
-    turn: bool = True
+    turn: bool | None = None
     steps: int = 2000
     epoch: int = 100
     batch: int = 32
@@ -79,14 +81,25 @@ def mrbcr_trainee(options: TrainOptions) -> tuple[Any, Any]:
 
     if options.crop < 16:
         raise UsageError(f"train: --crop must be at least 16 pixels, got {options.crop}")
-    task = MrbcrTask(options.spectrum, options.noise, options.turn)
     if options.weights is not None:
-        return MRBCR.from_pretrained(options.weights), task
-    if not options.frequency:
-        return MRBCR(), task
-    psf = None if options.psf is None else read_psf(options.psf, 2)
-    network = MRBCR(frequency=True, psf=psf, channels=options.channels, bands=options.bands)
-    return network, task
+        network = MRBCR.from_pretrained(options.weights)
+    elif options.frequency:
+        psf = None if options.psf is None else read_psf(options.psf, 2)
+        network = MRBCR(frequency=True, psf=psf, channels=options.channels, bands=options.bands)
+    else:
+        network = MRBCR()
+    known = dict(network.named_buffers()).get("body.psf0")
+    turn = known is None or _turns_alike(known.numpy()) if options.turn is None else options.turn
+    return network, MrbcrTask(options.spectrum, options.noise, turn)
+
+
+def _turns_alike(psf: np.ndarray) -> bool:
+    """Whether a PSF, its centre at k // 2, is about the same flipped and rotated by 90 degrees."""
+    reach, near = max(psf.shape) // 2, _SAME_TURNED * psf.max()
+    square = np.zeros((2 * reach + 1,) * 2, psf.dtype)
+    square[tuple(slice(reach - k // 2, reach - k // 2 + k) for k in psf.shape)] = psf
+    alike = (square[:, ::-1], np.rot90(square))
+    return all(np.abs(turned - square).max() <= near for turned in alike)
 
 
 def sampling(path: Path) -> tuple[float, float, float]:

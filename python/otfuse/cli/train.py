@@ -64,7 +64,14 @@ Spectrum = Annotated[
 Noise = Annotated[
     float, Option(metavar="S", help="Added to inputs, at most S / 2.", rich_help_panel=_NET)
 ]
-Turn = Annotated[bool, Option(help="Flip and rotate crops.", rich_help_panel=_NET)]
+Turn = Annotated[
+    bool | None,
+    Option(
+        "--turn/--no-turn",
+        help="Flip and rotate crops; by default unless that changes a PSF that the network knows.",
+        rich_help_panel=_NET,
+    ),
+]
 Steps_ = Annotated[
     int | None, Option("--steps", metavar="N", help="In all.", rich_help_panel=_LOOP)
 ]
@@ -107,7 +114,7 @@ def train_command(
     weights: Weights = None,
     spectrum: Spectrum = "plane",
     noise: Noise = 0.05,
-    turn: Turn = True,
+    turn: Turn = None,
     steps: Steps_ = None,
     epoch: Epoch = 100,
     batch: Batch = None,

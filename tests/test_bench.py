@@ -168,6 +168,7 @@ def test_entries_are_what_the_readme_promises():
     [
         (["--rounds", "0"], "bench: --rounds must be at least 1, got 0"),
         (["--threads", "-2"], "bench: --threads must be at least 1, got -2"),
+        (["--threads", "100000"], "bench: --threads must be at most 1024, got 100000"),
         (["--json", "/no/such/folder/x.json"], "bench: --json must be in an existing folder"),
     ],
 )

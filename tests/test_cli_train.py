@@ -118,6 +118,7 @@ def test_two_processes(tmp_path: Path, psf: Path) -> None:
         (("--simulate", "mixed", "--psf", "PSF", "--noise", -1), "--noise must be finite"),
         (("--simulate", "mixed", "--psf", "PSF", "--noise", "inf"), "--noise must be finite"),
         (("--simulate", "mixed", "--psf", "PSF", "--threads", 0), "--threads must be"),
+        (("--simulate", "mixed", "--psf", "PSF", "--threads", 2000), "at most 1024, got 2000"),
         (("--simulate", "mixed", "--psf", "PSF", "--resume"), "must exist to resume"),
         (("--simulate", "mixed", "--psf", "PSF", "--precision", "mixed"), "full on cpu"),
         (("--simulate", "mixed", "--psf", "PSF", "--weights", "none"), "no .index file"),

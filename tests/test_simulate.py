@@ -121,6 +121,13 @@ def test_dots_are_as_wide_and_bright_as_asked():
     assert 0.39 < float(volume.max()) < 1.01
 
 
+def test_nuclei_in_a_volume_smaller_than_their_grain():
+    for seed in range(9):
+        volume = simulate.nuclei((2, 2, 2), seed=seed)
+        assert float(volume.min()) >= 0 and float(volume.max()) == 1
+    assert not simulate.nuclei((8, 8, 8), seed=0, count=0).any()
+
+
 def test_nuclei_are_textured_inside_and_dark_outside():
     volume = simulate.nuclei((48, 64, 64), seed=2, count=1, radius=(14.0, 14.0))
     inside = volume[volume > 0]

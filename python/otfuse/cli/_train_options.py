@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from otfuse.cli._errors import UsageError
+from otfuse.cli._options import check_threads
 from otfuse.io import read_stack
 
 _SAME_TURNED = 0.01  # of a PSF's maximum
@@ -68,8 +69,7 @@ class TrainOptions:
             raise UsageError(
                 f"train: --validation must lie between 0 and 1, got {self.validation:g}"
             )
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"train: --threads must be at least 1, got {self.threads}")
+        check_threads("train", self.threads)
         if not 0 <= self.noise < math.inf:
             raise UsageError(f"train: --noise must be finite and not negative, got {self.noise:g}")
 

@@ -33,11 +33,11 @@ def bench_command(
 ) -> None:
     """Time otfuse against plain torch and the installed peers; results are checked first."""
     from otfuse.cli._errors import UsageError
+    from otfuse.cli._options import check_threads
 
     if rounds < 1:
         raise UsageError(f"bench: --rounds must be at least 1, got {rounds}")
-    if threads is not None and threads < 1:
-        raise UsageError(f"bench: --threads must be at least 1, got {threads}")
+    check_threads("bench", threads)
     if json_path is not None and not json_path.parent.is_dir():
         raise UsageError(f"bench: --json must be in an existing folder, got {json_path}")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 Block = tuple[int, ...]
 _NAME, _FORMAT = "ledger.jsonl", 2
+_LONG = 60  # characters of a value in an error
 
 
 class ChangedParameters(ValueError):
@@ -146,4 +147,5 @@ def _compare(before: Mapping[str, Any], now: Mapping[str, Any], within: str = ""
 
 
 def _short(value: Any) -> str:
-    return re.sub(r"\s+", " ", json.dumps(value))[:60]
+    text = re.sub(r"\s+", " ", json.dumps(value))
+    return text if len(text) <= _LONG else f"{text[:_LONG]}..."

@@ -153,7 +153,10 @@ def place(source: torch.Generator, field: Field, reach: Tensor, earlier: list[Te
 
 
 def smooth_noise(source: torch.Generator, field: Field, length: float) -> Tensor:
-    """Return a Gaussian random field of variance 1, correlated over `length` (Matern, nu = 1)."""
+    """Return a Gaussian random field of mean 0 and variance 1, correlated over `length`.
+
+    A Matern field of nu = 1.
+    """
     squares = torch.zeros((), device=source.device)
     for n, d in zip(field.extents, field.edges, strict=True):
         wave = torch.fft.fftfreq(n, d, device=source.device) * (2 * math.pi * length)
@@ -161,6 +164,7 @@ def smooth_noise(source: torch.Generator, field: Field, length: float) -> Tensor
     squares = squares[..., : field.extents[-1] // 2 + 1]
     spectrum = torch.fft.rfftn(normal(source, *field.extents)) * (1 + squares) ** -1.25
     noise = torch.fft.irfftn(spectrum, s=field.extents)
+    noise = noise - noise.mean()  # many deviations in a field that is small beside `length`
     return noise / noise.std().clamp(min=1e-12) if noise.numel() > 1 else noise
 
 

@@ -13,6 +13,7 @@ from . import _draw as draw
 _CONTRAST = 0.7  # standard deviation of the logarithm of the texture
 _RIM, _RIM_WIDTH = 0.5, 0.08  # how much brighter the rim is, and its width in radii
 _HOLE = 0.8  # how much of the dye a nucleolus lacks
+_DARK = 1e-30  # of a volume without nuclei
 
 
 def nuclei(
@@ -77,4 +78,4 @@ def nuclei(
             draw.add_ellipsoid(holes, field.edges, place + aside, size.expand(3), 1.0)
     texture = draw.smooth_noise(source, field, length).to(body.device)
     volume = body * torch.exp(_CONTRAST * texture) * (1 - _HOLE * holes.clamp(max=1))
-    return volume / volume.max()
+    return volume / volume.max().clamp(min=_DARK)

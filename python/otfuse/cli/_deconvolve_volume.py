@@ -138,9 +138,7 @@ def _as_volumes(psfs: list[np.ndarray]) -> list[np.ndarray]:
 def _record(
     options: DeconvolveOptions, source: Volume, optics: _optics.JobOptics, psfs: list[np.ndarray]
 ) -> dict[str, Any]:
-    typed = {
-        name: value for name, value in as_typed(options).items() if name not in _NOT_PARAMETERS
-    }
+    typed = as_typed(options, _NOT_PARAMETERS)
     record = provenance(
         psf=psfs,
         command="deconvolve",

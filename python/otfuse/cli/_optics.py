@@ -278,7 +278,7 @@ def report_voxel(chosen: JobOptics, report: Report) -> None:
     if any(chosen.voxel):
         text = f"{_values(chosen.voxel)} µm (z, y, x; {chosen.sources['voxel']})"
     report.row("voxel", text)
-    report.notes([f"{text}: ignored" for text in chosen.ignored.values()])
+    report.notes([f"{rule}: ignored" for rule in chosen.ignored.values()])
 
 
 def report_optics(chosen: JobOptics, stack: Stack, report: Report) -> None:

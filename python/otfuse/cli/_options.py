@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -164,11 +164,9 @@ def check_apart(
             )
 
 
-def as_typed(options: Any) -> dict[str, Any]:
-    """Options by name, without what was found out since they were typed."""
-    typed = asdict(options)
-    del typed["compute"]
-    return typed
+def as_typed(options: Any, without: Collection[str] = ()) -> dict[str, Any]:
+    """Options by name, without some and what was found out since they were typed."""
+    return {k: v for k, v in asdict(options).items() if k != "compute" and k not in without}
 
 
 def check_of_zarr(

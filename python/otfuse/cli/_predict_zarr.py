@@ -114,7 +114,7 @@ def predict_zarr(options: PredictOptions) -> None:
         check_network(options, network, source.shape[2:])
         views = _views(options, source)
     record = make_record(options, source)
-    typed = {k: v for k, v in as_typed(options).items() if k not in _NOT_PARAMETERS}
+    typed = as_typed(options, _NOT_PARAMETERS)
     parameters = {**record["parameters"], "options": typed}
     with only_run(options.output) as lock:
         work, ledger = find_job(options)

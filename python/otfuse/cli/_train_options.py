@@ -88,8 +88,9 @@ def mrbcr_trainee(options: TrainOptions) -> tuple[Any, Any]:
         network = MRBCR(frequency=True, psf=psf, channels=options.channels, bands=options.bands)
     else:
         network = MRBCR()
-    known = dict(network.named_buffers()).get("body.psf0")
-    turn = known is None or _turns_alike(known.numpy()) if options.turn is None else options.turn
+    turn, known = options.turn, dict(network.named_buffers()).get("body.psf0")
+    if turn is None:
+        turn = known is None or _turns_alike(known.numpy())
     return network, MrbcrTask(options.spectrum, options.noise, turn)
 
 

@@ -35,7 +35,7 @@ def share_heap(tile_bytes: int = 2 * _LARGE) -> None:
 def map_arrays(tile_bytes: int) -> None:
     """Have arrays from half of `tile_bytes` on mapped, and unmapped when they are freed.
 
-    From a heap the peak of a network's features is up to a third higher, and another each time.
+    From a heap the peak of a network's features is up to half as high again, and another each time.
     """
     large = min(_LARGE, tile_bytes // 2)
     _call("mallopt", (_MMAP_THRESHOLD, large), (_TRIM_THRESHOLD, large))
